@@ -1,0 +1,4 @@
+//! Driftless: a GitOps reconciler.
+pub mod names;
+pub mod clock;
+pub mod secret;

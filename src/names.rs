@@ -1,0 +1,282 @@
+//! Names that are parsed once and do not turn into one another.
+//!
+//! In: raw text from Git, the command line or an engine. Out: typed names. Guaranteed: a value of one of these types
+//! satisfies its rule, so nobody downstream checks again. Must not: hold anything secret, or do I/O.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+/// Why a raw name was refused. The edge adds the place and the next step.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} {raw:?} is not valid: {rule}")]
+pub struct NameError {
+    /// What kind of name it was meant to be, for example `app name`.
+    pub what: &'static str,
+    /// The text as given.
+    pub raw: String,
+    /// The rule that it breaks.
+    pub rule: &'static str,
+}
+
+macro_rules! name_type {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $rule:literal, $check:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<&str> for $name {
+            type Error = NameError;
+            fn try_from(raw: &str) -> Result<Self, NameError> {
+                let check: fn(&str) -> bool = $check;
+                if check(raw) {
+                    Ok(Self(raw.into()))
+                } else {
+                    Err(NameError { what: $what, raw: raw.to_owned(), rule: $rule })
+                }
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = NameError;
+            fn try_from(raw: String) -> Result<Self, NameError> {
+                Self::try_from(raw.as_str())
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = NameError;
+            fn from_str(raw: &str) -> Result<Self, NameError> {
+                Self::try_from(raw)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> String {
+                name.0.as_ref().to_owned()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&*self.0, f)
+            }
+        }
+    };
+}
+
+fn is_label(raw: &str, extra: &[char]) -> bool {
+    (1..=128).contains(&raw.len())
+        && raw.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && raw.chars().all(|c| c.is_ascii_alphanumeric() || extra.contains(&c))
+}
+
+name_type!(
+    /// An app's name: unique within a source; a folder name or a key of `driftless.yaml`.
+    AppName, "app name", "it must start with a letter or digit and hold only letters, digits, `-`, `_` and `.` (128 at most)",
+    |raw| is_label(raw, &['-', '_', '.'])
+);
+name_type!(
+    /// A Compose service name (compose-spec: `^[a-zA-Z0-9._-]+$`).
+    ServiceName, "service name", "it may hold only letters, digits, `-`, `_` and `.` (128 at most)",
+    |raw| (1..=128).contains(&raw.len()) && raw.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+);
+name_type!(
+    /// A Compose project name (compose-spec: lower case, digits, `-`, `_`, starting with a letter or digit).
+    ProjectName, "project name", "it must start with a lower-case letter or digit and hold only lower-case letters, digits, `-` and `_`",
+    |raw| is_label(raw, &['-', '_']) && !raw.chars().any(|c| c.is_ascii_uppercase())
+);
+name_type!(
+    /// The name of this Driftless instance; it is written on every object it owns (`dev.driftless.instance`).
+    InstanceName, "instance name", "it must start with a letter or digit and hold only letters, digits, `-`, `_` and `.` (128 at most)",
+    |raw| is_label(raw, &['-', '_', '.'])
+);
+name_type!(
+    /// A source's identity: the canonical `origin` URL without credentials, else the absolute path of the repository.
+    SourceId, "source id", "it must not be empty or hold control characters",
+    |raw| !raw.is_empty() && !raw.chars().any(char::is_control)
+);
+name_type!(
+    /// A target's identity: for Docker the engine's `/info` ID.
+    TargetId, "target id", "it must not be empty or hold control characters",
+    |raw| !raw.is_empty() && !raw.chars().any(char::is_control)
+);
+name_type!(
+    /// A commit id: 40 hexadecimal digits.
+    Revision, "commit id", "it must be 40 hexadecimal digits",
+    |raw| raw.len() == 40 && raw.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase())
+);
+
+impl Revision {
+    /// The first seven digits, as Git shows them.
+    pub fn short(&self) -> &str {
+        &self.as_str()[..7]
+    }
+}
+
+/// A digest with the version of the rule that made it, as `v1:<64 hex digits>` of a SHA-256.
+///
+/// Three kinds exist (`docs/architecture.md`): content, release and spec. Two digests are comparable only when their
+/// version prefix is equal; a different prefix means another version of Driftless wrote it, never that something changed.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Digest(Arc<str>);
+
+impl Digest {
+    /// The digest of `bytes` under the rule version `version` (for example `v1`).
+    pub fn of(version: &str, bytes: &[u8]) -> Self {
+        Self(format!("{version}:{}", hex::encode(Sha256::digest(bytes))).into())
+    }
+
+    /// A digest read back from a label or the store. It is not checked: a foreign value compares as different.
+    pub fn read_back(raw: &str) -> Self {
+        Self(raw.into())
+    }
+
+    /// The whole text, prefix included.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The rule version that made it.
+    pub fn version(&self) -> &str {
+        self.0.split_once(':').map_or("", |(version, _)| version)
+    }
+
+    /// The first `length` hexadecimal digits, for names and messages.
+    pub fn short(&self, length: usize) -> &str {
+        let digits = self.0.split_once(':').map_or(&*self.0, |(_, digits)| digits);
+        digits.get(..length).unwrap_or(digits)
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.0, f)
+    }
+}
+
+/// App identity within an instance: the source it comes from and its name there (decision 7).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct AppKey {
+    /// Where it comes from.
+    pub source: SourceId,
+    /// Its name there.
+    pub app: AppName,
+}
+
+/// What kind of live object a [`ResourceKey`] names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A Compose network.
+    Network,
+    /// A Compose volume.
+    Volume,
+    /// A Compose config.
+    Config,
+    /// A Compose secret.
+    Secret,
+    /// A Compose service: all its containers.
+    Service,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Kind::Network => "network",
+            Kind::Volume => "volume",
+            Kind::Config => "config",
+            Kind::Secret => "secret",
+            Kind::Service => "service",
+        })
+    }
+}
+
+/// One thing of an app that people see in a plan, as `service/api`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ResourceKey {
+    /// The kind.
+    pub kind: Kind,
+    /// Its key in the manifest (not the live object's name).
+    pub name: Arc<str>,
+}
+
+impl ResourceKey {
+    /// A key.
+    pub fn new(kind: Kind, name: impl Into<Arc<str>>) -> Self {
+        Self { kind, name: name.into() }
+    }
+}
+
+impl fmt::Display for ResourceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{}/{}", self.kind, self.name))
+    }
+}
+
+/// One run of one app; sorts by time. Shown as `r-` and 10 characters.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RunId(Arc<str>);
+
+impl RunId {
+    /// A run id from a time in milliseconds since the epoch and four random bytes.
+    pub fn new(millis: i64, random: [u8; 4]) -> Self {
+        Self(format!("r-{:010x}{}", millis, hex::encode(random)).into())
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_refuse_what_their_rule_excludes() {
+        assert!(AppName::try_from("web").is_ok());
+        assert!(AppName::try_from("-web").is_err());
+        assert!(AppName::try_from("a/b").is_err());
+        assert!(ProjectName::try_from("Web").is_err());
+        assert!(Revision::try_from("4f1c2ab").is_err());
+    }
+
+    #[test]
+    fn a_digest_knows_its_version() {
+        let digest = Digest::of("v1", b"x");
+        assert_eq!(digest.version(), "v1");
+        assert_eq!(digest.short(7).len(), 7);
+    }
+}
