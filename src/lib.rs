@@ -1,4 +1,5 @@
 //! Driftless: a GitOps reconciler.
 pub mod names;
+pub mod image;
 pub mod clock;
 pub mod secret;
