@@ -3,3 +3,4 @@ pub mod names;
 pub mod image;
 pub mod clock;
 pub mod secret;
+pub mod source;
