@@ -1,0 +1,107 @@
+//! Observed → Verdict. Pure rules: early failure, classes, patience (health-and-rollback model, `docs/health.md`).
+//!
+//! In: a container as it is now and what is expected of it. Out: a [`Verdict`] with its cause. Guaranteed: the same reading
+//! gives the same verdict; *unknown* is never a failure. Must not: wait, ask an engine, or decide what follows.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// What a reading says about one container, service or app. Ordered: the worst of several is the greatest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It does what is asked of it.
+    Healthy,
+    /// It was asked to be stopped or paused, and is.
+    Suspended,
+    /// It is on its way.
+    Progressing(Cause),
+    /// It is not there.
+    Missing,
+    /// The engine can't be asked. Never a reason to roll back.
+    Unknown(Cause),
+    /// It is in trouble that may pass: it fails the release when it lasts longer than the cause's patience.
+    Failing(Cause),
+    /// It will not become healthy by itself.
+    Failed(Cause),
+}
+
+/// Why a verdict is what it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cause {
+    pub kind: CauseKind,
+    /// One masked line with the facts: `exited with code 3, 2 times`.
+    pub detail: String,
+}
+
+/// The causes that the rules know (the table in `docs/health.md`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CauseKind {
+    /// Created, not started yet.
+    NotStarted,
+    /// Running, its healthcheck has not passed yet.
+    Starting,
+    /// Running without a healthcheck, for less than the required time.
+    NotLongEnough,
+    /// A one-shot that still runs.
+    JobRunning,
+    /// The healthcheck fails.
+    Unhealthy,
+    /// The app's HTTP probe fails.
+    ProbeFailed,
+    /// It ended with a non-zero code, again and again.
+    CrashLoop,
+    /// It ended once with a non-zero code.
+    Crashed,
+    /// The kernel killed it for its memory use.
+    OutOfMemory,
+    /// Its command can't be run (126, 127) or the engine could not start it.
+    CannotRun,
+    /// A service that should keep running ended with code 0.
+    EndedByItself,
+    /// A one-shot ended with a non-zero code.
+    JobFailed,
+    /// Somebody stopped, paused or removed it from outside while it was judged.
+    Foreign,
+    /// The engine can't be reached.
+    EngineUnreachable,
+    /// Nothing moved for too long.
+    NoProgress,
+    /// The absolute end of waiting.
+    Deadline,
+}
+
+/// What sort of trouble a cause is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Class {
+    /// It will not heal by itself.
+    Config,
+    /// It may heal.
+    Transient,
+    /// There is no room.
+    Capacity,
+    /// It was not caused by this release.
+    Foreign,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.detail)
+    }
+}
+
+/// What is expected of a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expect {
+    /// A one-shot: healthy means exited with 0.
+    pub job: bool,
+    /// How long a container without a healthcheck must have run with its restart count unchanged.
+    pub steady: Duration,
+    /// Restart count when the judgement began.
+    pub restarts_before: u64,
+    /// `running`, `paused` or `stopped`.
+    pub state: crate::render::model::WantedState,
+}

@@ -1,0 +1,47 @@
+//! Intent before, outcome after: the audit record of every change to live state (promise 10).
+//!
+//! In: what is about to be called. Out: nothing to decide on, only proof. Guaranteed by implementations: `intend` returns
+//! only when the entry is on disk; an error means the call must not be made ("no audit, no change"). Must not: hold
+//! request bodies or secret values.
+
+use crate::clock::Timestamp;
+use crate::names::{AppKey, ResourceKey, RunId};
+
+/// A mutating call that is about to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Intent {
+    pub run: RunId,
+    pub key: AppKey,
+    pub resource: ResourceKey,
+    /// The op's one-line text.
+    pub op: String,
+    pub at: Timestamp,
+}
+
+/// The number of an entry in the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EntryId(pub i64);
+
+/// How a call ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// The engine confirmed it; `id` names what was made.
+    Done { id: Option<String> },
+    /// The engine refused it; nothing happened. Masked text.
+    Refused { error: String },
+    /// The answer was lost: it may or may not have happened.
+    Unknown { error: String },
+}
+
+/// The journal could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("write the journal")]
+pub struct JournalError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
+
+/// Where intents and endings are written.
+pub trait Journal: Send + Sync {
+    /// Writes an intent durably.
+    fn intend(&self, intent: &Intent) -> Result<EntryId, JournalError>;
+    /// Completes it.
+    fn complete(&self, entry: EntryId, ending: &Ending, at: Timestamp) -> Result<(), JournalError>;
+}

@@ -1,0 +1,2 @@
+pub mod docker; pub mod ownership; pub mod world;
+pub struct LiveError;

@@ -1,0 +1,162 @@
+//! What a plan is made of: changes that people read, and the steps that do them.
+//!
+//! In: nothing. Out: [`Change`], [`Step`]. Guaranteed: every change carries its cause, also when nothing is done. Must not:
+//! hold a secret where it could be shown ([`FieldDiff`] holds [`Text`]).
+
+use std::time::Duration;
+
+use crate::document::Place;
+use crate::live::docker::op::{ContainerRef, Op};
+use crate::names::{Digest, ResourceKey, Revision};
+use crate::secret::Text;
+
+/// What happens to one thing of an app.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    pub key: ResourceKey,
+    pub action: Action,
+    pub cause: Cause,
+    /// The fields that differ, in order of their names.
+    pub fields: Vec<FieldDiff>,
+    /// What must be done first, within the same phase.
+    pub needs: Vec<ResourceKey>,
+    pub phase: Phase,
+    /// In order; a failed step ends the change.
+    pub steps: Vec<Step>,
+    /// Remarks in the plan's text: why stop-first, what restarts, what is not checked.
+    pub notes: Vec<String>,
+}
+
+impl Change {
+    /// Whether it sends any call.
+    pub fn acts(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, Step::Op(_)))
+    }
+}
+
+/// When a change is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Now.
+    Apply,
+    /// Only after the release is healthy and has baked: deletions (prune is last).
+    AfterBake,
+}
+
+/// What is done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    Create,
+    /// Taken over as it is, untouched.
+    Adopt,
+    /// Changed in place: the container keeps its id.
+    Update,
+    /// Put back into its wanted state without a new container: started, unpaused, reconnected, renamed.
+    Heal,
+    /// A new container takes the place of the old one, which is parked.
+    Recreate(Strategy),
+    /// More or fewer containers.
+    Scale { from: usize, to: usize },
+    /// A parked container is put back (rollback).
+    Revive,
+    /// A network that can't be changed: a new one takes its place.
+    Replace,
+    Delete,
+    /// Nothing to do.
+    Keep,
+    /// Must not be done; the reason and the next step are in the note.
+    Blocked(Blocked),
+}
+
+/// How a container is replaced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Strategy {
+    /// The new one runs and is healthy before the old one stops.
+    StartFirst,
+    /// The old one stops first; `because` says what rules start-first out.
+    StopFirst { because: String },
+}
+
+/// Why a change must not be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Blocked {
+    /// Deleting it needs `prune: all` or a command that names it.
+    Prune,
+    /// More deletions than the budget allows.
+    DeleteBudget { deletes: usize, allowed: usize },
+    /// A live object that differs and is not ours: `--adopt` takes it over (decision 16).
+    NotAdopted,
+    /// It bears another instance's label: `driftless takeover`.
+    OtherInstance(String),
+    /// Another app of this instance claims it.
+    OtherApp(String),
+    /// A volume's settings can't be changed without losing its data.
+    VolumeConfig,
+    /// Anything else, in words.
+    Other(String),
+}
+
+/// Why something is done or left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cause {
+    Unchanged,
+    NotFound,
+    /// The commit that asks for it.
+    Declared(Revision),
+    /// Live state was changed outside Git.
+    Drifted,
+    NoLongerDeclared,
+    /// Something it depends on is replaced.
+    Follows(ResourceKey),
+    /// The release that failed.
+    RollBack { from: Digest },
+}
+
+/// One field that differs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldDiff {
+    /// As in the manifest: `image`, `environment.KEY`, `restart`; or `state` for the container itself.
+    pub field: String,
+    /// Before; `None` is "not set".
+    pub from: Option<Text>,
+    /// After.
+    pub to: Option<Text>,
+    pub moved: Moved,
+    /// Where the manifest writes it.
+    pub place: Option<Place>,
+}
+
+/// Who moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Moved {
+    Git,
+    Live,
+}
+
+/// One step of a change.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// One API call.
+    Op(Op),
+    /// A wait inside apply (decision 14).
+    Await(Await),
+}
+
+/// What is waited for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Await {
+    pub condition: Condition,
+    /// No progress for this long fails the step.
+    pub patience: Duration,
+}
+
+/// A condition on containers.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Condition {
+    /// All run and pass their healthcheck; without one, they have run for `steady` without a restart.
+    Healthy { containers: Vec<ContainerRef>, service: String, steady: Duration },
+    /// All run.
+    Running { containers: Vec<ContainerRef>, service: String },
+    /// All have exited with 0.
+    Completed { containers: Vec<ContainerRef>, service: String },
+}

@@ -1,0 +1,97 @@
+//! Desired + Observed + Inventory → Plan. Pure, total, deterministic.
+//!
+//! In: what Git or a stored release wants, what is there, what we own. Out: a [`Plan`] that can be printed, saved, reviewed
+//! and applied. Guaranteed: equal inputs give an equal plan and equal text; a plan over an unchanged world has no step;
+//! deletions only where this very observation and the inventory both prove ownership. Must not: ask anything, or know time.
+
+pub mod change;
+
+use std::collections::BTreeMap;
+
+use crate::names::{AppKey, Digest, InstanceName, Revision, ServiceName, TargetId};
+use crate::release::{Pinned, Record};
+
+use crate::render::app::Prune;
+
+pub use change::{Action, Await, Blocked, Cause, Change, Condition, FieldDiff, Moved, Phase, Step, Strategy};
+
+/// The ordered changes from observed to desired.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    pub key: AppKey,
+    pub revision: Revision,
+    pub target: TargetId,
+    /// Digest *release* D of what is planned.
+    pub release: Digest,
+    /// Digest *content* of what is planned.
+    pub content: Digest,
+    /// What each service's image means.
+    pub images: BTreeMap<ServiceName, Pinned>,
+    /// What was decided on; a saved plan is refused when it moved (decision 6).
+    pub basis: Digest,
+    /// In order of execution: networks, volumes, services by dependency, deletions.
+    pub changes: Vec<Change>,
+    /// What pre-flight must do and check before anything is touched.
+    pub preflight: Preflight,
+    /// Everything that makes the plan impossible. A plan with a problem is never applied.
+    pub problems: Vec<Problem>,
+}
+
+/// Pre-flight: checks and pulls for the whole app before anything is touched (promise 6).
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Preflight {
+    /// `Op::PullImage` for every image that is not there.
+    pub pulls: Vec<crate::live::docker::op::Op>,
+    /// Trees of the commit to lay out as files below the state folder: hash → tree.
+    pub trees: Vec<String>,
+}
+
+/// Why a plan can't be applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The diagnostic code, as `E0510`.
+    pub code: &'static str,
+    pub message: String,
+    pub place: Option<crate::document::Place>,
+    pub help: Option<String>,
+    /// Whose turn it is, for the exit code.
+    pub kind: ProblemKind,
+}
+
+/// What sort of problem it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ProblemKind {
+    /// Refused by a rule: adoption, ownership, budget, privileges (exit 9).
+    Refused,
+    /// Pre-flight found that it can't work: image missing, port taken, network missing (exit 6, nothing touched).
+    Preflight,
+    /// The target is in the way: too old for a field (exit 5).
+    Target,
+}
+
+/// What the planner may do.
+#[derive(Debug, Clone)]
+pub struct Stance<'a> {
+    pub instance: &'a InstanceName,
+    /// The effective release (E): what the machine last settled on, for "who moved" and for field diffs.
+    pub effective: Option<&'a Record>,
+    /// The release that is being rolled back from, when this is a rollback.
+    pub roll_back_from: Option<&'a Digest>,
+    pub prune: Prune,
+    /// Take over live objects that differ (decision 16).
+    pub adopt: bool,
+    /// Volumes that the command names for deletion.
+    pub delete_volumes: &'a [String],
+    /// Where trees of the commit are laid out, and where data of relative binds lives, as absolute paths on the engine's host.
+    pub files_dir: &'a str,
+    pub data_dir: &'a str,
+    /// Images pinned by the release when a stored release is planned; empty for Git.
+    pub pinned: &'a BTreeMap<ServiceName, Pinned>,
+}
+
+impl Plan {
+    /// Whether it would send no call at all.
+    pub fn is_empty(&self) -> bool {
+        self.preflight.pulls.is_empty() && !self.changes.iter().any(Change::acts)
+    }
+}

@@ -1,0 +1,134 @@
+//! An app as the repository declares it: where it lies, where it goes, and by which rules it is run.
+//!
+//! In: `driftless.yaml` or the folder conventions (`discover.rs`). Out: [`App`]. Guaranteed: names, durations and choices
+//! are parsed; nobody downstream checks again. Must not: hold addresses or credentials of a target (those are the
+//! operator's).
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::document::Place;
+use crate::names::{AppName, ServiceName};
+
+/// One folder of a source, deployed as one unit to one target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct App {
+    /// Its name.
+    pub name: AppName,
+    /// Its folder in the repository, `""` for the root.
+    pub path: String,
+    /// What was found there.
+    pub kind: AppKind,
+    /// The target that the repository names, if it does.
+    pub target: Option<String>,
+    /// Apps of the same source that must be healthy first.
+    pub after: Vec<AppName>,
+    /// Compose profiles that are enabled.
+    pub profiles: Vec<String>,
+    /// How it is run.
+    pub rules: Rules,
+    /// Where `driftless.yaml` declares it; `None` by convention.
+    pub declared: Option<Place>,
+}
+
+/// What kind of manifests an app has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AppKind {
+    /// A Compose file, by its path in the repository.
+    Compose { file: String },
+    /// A kind that this version recognises but can't deploy yet: `Kubernetes manifests`, `kustomization`, `Helm chart`.
+    NotYet { what: &'static str, file: String },
+}
+
+/// How an app is run. Every field has the product's default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Rules {
+    /// When a release counts as healthy.
+    pub health: HealthRules,
+    /// What follows a failed gate.
+    pub rollback: RollbackMode,
+    /// What follows drift.
+    pub drift: DriftMode,
+    /// What may be deleted once it is no longer declared.
+    pub prune: Prune,
+    /// Whether `serve` applies by itself.
+    pub sync: SyncMode,
+    /// `service/field` patterns whose drift is not reported, for example `api:/deploy/resources`.
+    pub ignore: Vec<String>,
+    /// Where relative binds that are not in Git live on the engine's host; the default is `<state>/data/<app>`.
+    pub host_dir: Option<String>,
+}
+
+/// When a release counts as healthy (decision 21).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HealthRules {
+    /// No progress for this long fails the release. `None`: computed from the healthchecks, 300 s at least.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Duration>,
+    /// How long everything must stay healthy before the release is stable.
+    pub bake: Duration,
+    /// The absolute end of waiting.
+    pub cap: Duration,
+    /// An HTTP probe by service, never by URL (decision 30).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpProbe>,
+}
+
+impl Default for HealthRules {
+    fn default() -> Self {
+        Self { timeout: None, bake: Duration::from_secs(10), cap: Duration::from_secs(30 * 60), http: None }
+    }
+}
+
+/// `http: { service, port, path }`: any 2xx or 3xx answer within 5 s passes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpProbe {
+    pub service: ServiceName,
+    pub port: u16,
+    pub path: String,
+}
+
+/// What follows a failed gate.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RollbackMode {
+    /// The stable release is put back.
+    #[default]
+    Auto,
+    /// Nothing is changed; a person is told.
+    Notify,
+    /// Nothing is changed and nobody is told beyond the result.
+    Off,
+}
+
+/// What `serve` does with drift.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DriftMode {
+    #[default]
+    Correct,
+    Report,
+}
+
+/// What may be deleted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Prune {
+    None,
+    /// Containers and networks; never volumes.
+    #[default]
+    Safe,
+    All,
+}
+
+/// Whether `serve` applies new commits by itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SyncMode {
+    #[default]
+    Auto,
+    Manual,
+}
