@@ -84,7 +84,9 @@ macro_rules! name_type {
 fn is_label(raw: &str, extra: &[char]) -> bool {
     (1..=128).contains(&raw.len())
         && raw.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && raw.chars().all(|c| c.is_ascii_alphanumeric() || extra.contains(&c))
+        && raw
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || extra.contains(&c))
 }
 
 name_type!(
@@ -227,7 +229,10 @@ pub struct ResourceKey {
 impl ResourceKey {
     /// A key.
     pub fn new(kind: Kind, name: impl Into<Arc<str>>) -> Self {
-        Self { kind, name: name.into() }
+        Self {
+            kind,
+            name: name.into(),
+        }
     }
 }
 

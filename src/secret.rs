@@ -52,12 +52,18 @@ pub struct Text {
 impl Text {
     /// Text that may be shown.
     pub fn plain(value: impl Into<String>) -> Self {
-        Self { value: value.into(), secret: false }
+        Self {
+            value: value.into(),
+            secret: false,
+        }
     }
 
     /// Text that must be masked.
     pub fn secret(value: impl Into<String>) -> Self {
-        Self { value: value.into(), secret: true }
+        Self {
+            value: value.into(),
+            secret: true,
+        }
     }
 
     /// What may be shown: the value, or the placeholder.
@@ -74,9 +80,29 @@ impl fmt::Debug for Text {
 
 /// The published list of name parts that make a literal secret (docs/secrets.md).
 pub const SECRET_NAMES: &[&str] = &[
-    "password", "passwd", "passphrase", "secret", "token", "apikey", "api_key", "api-key", "private_key", "private-key",
-    "privatekey", "credential", "access_key", "access-key", "accesskey", "auth_key", "client_key", "signing_key",
-    "encryption_key", "master_key", "session_key", "database_url", "dsn",
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "token",
+    "apikey",
+    "api_key",
+    "api-key",
+    "private_key",
+    "private-key",
+    "privatekey",
+    "credential",
+    "access_key",
+    "access-key",
+    "accesskey",
+    "auth_key",
+    "client_key",
+    "signing_key",
+    "encryption_key",
+    "master_key",
+    "session_key",
+    "database_url",
+    "dsn",
 ];
 
 /// Whether a literal stored under `name` is secret by its name or its shape: a name on [`SECRET_NAMES`] (unless it ends in
@@ -93,13 +119,27 @@ pub fn looks_secret(name: &str, value: &str) -> bool {
 fn url_with_password(value: &str) -> bool {
     value.split_once("://").is_some_and(|(_, rest)| {
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        authority.rsplit_once('@').is_some_and(|(user, _)| user.split_once(':').is_some_and(|(_, p)| !p.is_empty()))
+        authority
+            .rsplit_once('@')
+            .is_some_and(|(user, _)| user.split_once(':').is_some_and(|(_, p)| !p.is_empty()))
     })
 }
 
 fn known_token(value: &str) -> bool {
-    const PREFIXES: &[&str] = &["ghp_", "gho_", "ghs_", "github_pat_", "glpat-", "xoxb-", "xoxp-", "AKIA", "AGE-SECRET-KEY-1"];
-    PREFIXES.iter().any(|prefix| value.starts_with(prefix) && value.len() >= prefix.len() + 12)
+    const PREFIXES: &[&str] = &[
+        "ghp_",
+        "gho_",
+        "ghs_",
+        "github_pat_",
+        "glpat-",
+        "xoxb-",
+        "xoxp-",
+        "AKIA",
+        "AGE-SECRET-KEY-1",
+    ];
+    PREFIXES
+        .iter()
+        .any(|prefix| value.starts_with(prefix) && value.len() >= prefix.len() + 12)
 }
 
 /// All secret values of one run, so that free text (log tails, engine errors) can be cleaned of them.
@@ -110,7 +150,13 @@ impl Mask {
     /// A mask over `values`. Values shorter than four characters are left out: masking every `1` or `no` would destroy the
     /// text and prove the value instead of hiding it.
     pub fn new(values: impl IntoIterator<Item = String>) -> Self {
-        Self(Arc::new(values.into_iter().flat_map(variants).filter(|value| value.len() >= 4).collect()))
+        Self(Arc::new(
+            values
+                .into_iter()
+                .flat_map(variants)
+                .filter(|value| value.len() >= 4)
+                .collect(),
+        ))
     }
 
     /// Both masks' values.
@@ -151,7 +197,11 @@ fn variants(value: String) -> Vec<String> {
         all.extend(value.lines().filter(|line| line.len() >= 12).map(str::to_owned));
     }
     all.push(value);
-    if all.last().is_some_and(|value| value.len() < 4) { Vec::new() } else { all }
+    if all.last().is_some_and(|value| value.len() < 4) {
+        Vec::new()
+    } else {
+        all
+    }
 }
 
 impl fmt::Debug for Mask {
@@ -182,7 +232,8 @@ mod tests {
     #[test]
     fn the_mask_removes_every_shape_of_a_value() {
         let mask = Mask::new(["can\"ary-1234".to_owned()]);
-        let cleaned = mask.clean("a can\"ary-1234 b can\\\"ary-1234 c Y2FuImFyeS0xMjM0 d 63616e226172792d31323334");
+        let cleaned =
+            mask.clean("a can\"ary-1234 b can\\\"ary-1234 c Y2FuImFyeS0xMjM0 d 63616e226172792d31323334");
         assert_eq!(cleaned, "a (secret) b (secret) c (secret) d (secret)");
     }
 }
