@@ -1,0 +1,4 @@
+//! `E06xx`: plan, gate, apply.
+
+codes! {
+}

@@ -1,0 +1,21 @@
+//! `E03xx`: `driftless.yaml` and the operator's `config.yaml`.
+
+codes! {
+    SETTING_WRONG_TYPE = 301, "setting-wrong-type", "a setting has the wrong type",
+"The setting is known, but its value is of another kind than it takes. The message says what was found and what is
+expected. `driftless schema` prints the schema of the file for your editor.
+";
+    SETTING_MISSING = 302, "setting-missing", "a required setting is missing",
+"The object cannot be used without this setting. The place shown is the object that lacks it; the message names
+the setting. `driftless schema` prints the schema of the file for your editor.
+";
+    SETTING_NOT_ALLOWED = 303, "setting-not-allowed", "a setting's value is not one of those allowed",
+"The setting takes one of a fixed set of words. The message lists them and suggests the nearest one.
+
+    rollback: yes           # auto | notify | off
+";
+    SETTING_UNKNOWN = 307, "setting-unknown", "a setting is not known here",
+"The key is not a setting that this object has. Unknown settings are errors, because a misspelled one would be
+without effect and without a word. The nearest known one is suggested.
+";
+}

@@ -1,0 +1,4 @@
+//! `E04xx`: source and Git.
+
+codes! {
+}

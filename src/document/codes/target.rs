@@ -1,0 +1,4 @@
+//! `E05xx`: target and engine.
+
+codes! {
+}

@@ -1,0 +1,4 @@
+//! `E07xx`: usage.
+
+codes! {
+}
