@@ -5,7 +5,8 @@
 //! request bodies or secret values.
 
 use crate::clock::Timestamp;
-use crate::names::{AppKey, ResourceKey, RunId};
+use crate::live::world::{ContainerId, JobDone, OwnedContainer};
+use crate::names::{AppKey, Digest, ResourceKey, RunId, ServiceName};
 
 /// A mutating call that is about to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,4 +45,29 @@ pub trait Journal: Send + Sync {
     fn intend(&self, intent: &Intent) -> Result<EntryId, JournalError>;
     /// Completes it.
     fn complete(&self, entry: EntryId, ending: &Ending, at: Timestamp) -> Result<(), JournalError>;
+}
+
+/// One fact for the inventory, written right after the call that made it true.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fact {
+    /// We made it, took it over, or changed it.
+    Own { id: ContainerId, container: OwnedContainer },
+    /// It is gone, or no longer ours.
+    Disown { id: ContainerId },
+    /// We made or took over a network.
+    OwnNetwork { name: String, spec: Digest },
+    /// It is gone.
+    DisownNetwork { name: String },
+    /// We made or took over a volume.
+    OwnVolume { name: String, spec: Digest },
+    /// It is gone.
+    DisownVolume { name: String },
+    /// A one-shot succeeded.
+    JobDone { service: ServiceName, done: JobDone },
+}
+
+/// The journal together with the inventory that it proves.
+pub trait Ledger: Journal {
+    /// Writes one fact.
+    fn note(&self, key: &AppKey, fact: Fact) -> Result<(), JournalError>;
 }

@@ -3,6 +3,7 @@ pub mod names;
 pub mod image;
 pub mod clock;
 pub mod secret;
+pub mod progress;
 pub mod document;
 pub mod source;
 pub mod render;

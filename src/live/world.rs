@@ -30,6 +30,11 @@ pub trait Target: Send + Sync {
     async fn inspect(&self, ids: &[ContainerId]) -> Result<Vec<Container>, LiveError>;
     /// The last `tail` lines that a container printed, oldest first, both streams.
     async fn logs(&self, id: &ContainerId, tail: usize) -> Result<Vec<String>, LiveError>;
+    /// Whether somebody asked the engine to stop, kill, pause or remove this container since `since` (from the engine's
+    /// own events: a `kill` before the `die`). What a person did is no proof against a release.
+    async fn stopped_by_hand(&self, id: &ContainerId, since: Timestamp) -> Result<bool, LiveError>;
+    /// `GET path` at a container's address, for an app's HTTP probe: the status, or why there is none as masked text.
+    async fn probe(&self, container: &Container, port: u16, path: &str) -> Result<u16, String>;
 }
 
 /// What an observation has to answer.
