@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
+use crate::support::command::CommandOutput;
+use crate::support::driftless::TestEnv;
 use crate::support::engine::{Engine, Version};
+use crate::support::proxy::{Fault, Proxy};
+use crate::support::repo::Repo;
 use crate::support::{images, wait_until};
 
 on_engines! {
@@ -49,6 +53,95 @@ on_engines! {
         assert_eq!(engine.inspect(&name)["State"]["ExitCode"], 0);
         engine.docker_text(&["rm", "-f", &name]);
     }
+
+    fn the_proxy_sees_every_call_and_changes_none(engine) {
+        let proxy = Proxy::start(&engine.socket());
+        let docker = |arguments: &[&str]| CommandOutput::of(engine.docker_command().env("DOCKER_HOST", proxy.docker_host()).args(arguments));
+        let name = engine.unique("seen");
+        drop(docker(&["ps"]).success());
+        proxy.assert_read_only();
+        assert_eq!(proxy.count("GET", "/containers/json"), 1);
+        assert!(proxy.calls().iter().any(|call| call.version.is_some()));
+        proxy.clear();
+        // An attached run: create, attach (a hijacked connection), wait, start; a stream that ends with the container.
+        let output = docker(&["run", "--name", &name, "base:1", "sh", "-c", "echo hello; exit 7"]);
+        drop(output.code(7).says("hello"));
+        let routes: Vec<String> = proxy.mutating().iter().map(|call| call.route().to_owned()).collect();
+        assert_eq!(routes[0], "/containers/create");
+        assert!(routes.iter().any(|route| route.ends_with("/attach")), "{routes:?}");
+        // Chunked bodies in both directions, and many at once.
+        let piped = CommandOutput::with_input(
+            engine.docker_command().env("DOCKER_HOST", proxy.docker_host()).args(["run", "-i", "--rm", "base:1", "wc", "-c"]),
+            &vec![b'x'; 1_000_000],
+        );
+        assert_eq!(piped.success().text(), "1000000");
+        std::thread::scope(|scope| {
+            for _ in 0..10 {
+                scope.spawn(|| drop(docker(&["inspect", &name]).success()));
+            }
+        });
+        assert_eq!(proxy.count("GET", &format!("/containers/{name}/json")), 10);
+        drop(docker(&["rm", &name]).success());
+    }
+
+    fn the_proxy_breaks_what_the_test_picks(engine) {
+        let proxy = Proxy::start(&engine.socket());
+        let docker = |arguments: &[&str]| CommandOutput::of(engine.docker_command().env("DOCKER_HOST", proxy.docker_host()).args(arguments));
+        let names = [engine.unique("broken"), engine.unique("broken"), engine.unique("broken")];
+        let exists = |name: &str| engine.docker(&["inspect", name]).status == Some(0);
+        // The second create is refused; the engine does not see it.
+        proxy.fault_nth("POST", "^/containers/create", 1, 1, Fault::Refuse(500, "no space left on device".to_owned()));
+        drop(docker(&["create", "--name", &names[0], "base:1"]).success());
+        drop(docker(&["create", "--name", &names[1], "base:1"]).complains("no space left on device"));
+        assert!(exists(&names[0]) && !exists(&names[1]));
+        // Dropped before: not done. Dropped after: done, but nobody was told.
+        proxy.clear();
+        proxy.fault("POST", "^/containers/create", Fault::DropBefore);
+        assert_ne!(docker(&["create", "--name", &names[1], "base:1"]).status, Some(0));
+        assert!(!exists(&names[1]));
+        proxy.clear();
+        proxy.fault("POST", "^/containers/create", Fault::DropAfter);
+        assert_ne!(docker(&["create", "--name", &names[2], "base:1"]).status, Some(0));
+        assert!(exists(&names[2]));
+        // Held: nothing happens until the gate opens.
+        proxy.clear();
+        let gate = proxy.hold("DELETE", "^/containers/");
+        std::thread::scope(|scope| {
+            let removal = scope.spawn(|| docker(&["rm", &names[2]]));
+            gate.wait_until_reached(Duration::from_secs(5));
+            assert!(exists(&names[2]));
+            gate.open();
+            drop(removal.join().unwrap().success());
+        });
+        assert!(!exists(&names[2]));
+        drop(engine.docker(&["rm", &names[0]]).success());
+    }
+
+    fn compose_runs_as_the_oracle(engine) {
+        let (project, port) = (engine.unique("oracle"), engine.free_port());
+        let repo = Repo::with(&[("compose.yaml", &format!(
+            "name: {project}\nservices:\n  web:\n    image: web:1\n    ports: [\"127.0.0.1:{port}:8080\"]\n"
+        ))]);
+        drop(engine.compose(&repo.path(), &["up", "-d"]).success());
+        assert!(engine.wait_for_http(port, "/").starts_with("version=1 "));
+        drop(engine.compose(&repo.path(), &["down", "-t", "0"]).success());
+    }
+}
+
+#[test]
+fn commit_ids_are_the_same_in_every_run() {
+    let ids: Vec<String> = (0..2)
+        .map(|_| Repo::with(&[("apps/web/compose.yaml", "services: {}\n")]).head())
+        .collect();
+    assert_eq!(ids[0], ids[1]);
+    assert_eq!(ids[0].len(), 40);
+}
+
+#[test]
+fn driftless_runs_without_the_environment_of_the_machine() {
+    let env = TestEnv::new();
+    let seen = CommandOutput::of(env.command(env.home(), &[]).arg("--version"));
+    assert!(seen.status.is_some(), "{seen}");
 }
 
 #[test]

@@ -17,7 +17,7 @@ pub fn rust_files(folder: &Path) -> BTreeSet<PathBuf> {
     found
 }
 
-/// The files that `file` and what it declares with `mod name;` make up. Only the default paths are known (no `#[path]`).
+/// The files that `file` and what it declares with `mod name;` make up, `#[path = ".."]` included.
 fn reached(file: &Path, all: &BTreeSet<PathBuf>, found: &mut BTreeSet<PathBuf>) {
     if !all.contains(file) || !found.insert(file.to_owned()) {
         return;
@@ -29,15 +29,17 @@ fn reached(file: &Path, all: &BTreeSet<PathBuf>, found: &mut BTreeSet<PathBuf>) 
     } else {
         parent.join(stem)
     };
-    let declaration =
-        regex::Regex::new(r"(?m)^\s*(?:pub(?:\([^)]*\))?\s+)?mod\s+(\w+)\s*;").expect("a valid pattern");
+    let declaration = regex::Regex::new(
+        r#"(?m)^\s*(?:#\[path\s*=\s*"([^"]+)"\]\s*)?(?:pub(?:\([^)]*\))?\s+)?mod\s+(\w+)\s*;"#,
+    )
+    .expect("a valid pattern");
     let text = std::fs::read_to_string(file).expect("the file can be read");
-    for name in declaration
-        .captures_iter(&text)
-        .map(|captures| captures[1].to_owned())
-    {
-        reached(&children.join(format!("{name}.rs")), all, found);
-        reached(&children.join(&name).join("mod.rs"), all, found);
+    for captures in declaration.captures_iter(&text) {
+        if let Some(path) = captures.get(1) {
+            reached(&parent.join(path.as_str()), all, found);
+        }
+        reached(&children.join(format!("{}.rs", &captures[2])), all, found);
+        reached(&children.join(&captures[2]).join("mod.rs"), all, found);
     }
 }
 

@@ -8,6 +8,9 @@ pub mod command;
 #[macro_use]
 pub mod engine;
 pub mod images;
+pub mod repo;
+pub mod driftless;
+pub mod proxy;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
