@@ -1,2 +1,2 @@
 pub mod docker; pub mod ownership; pub mod world;
-pub struct LiveError;
+pub use docker::error::{FailureKind, LiveError};
