@@ -63,7 +63,7 @@ impl Diagnostic {
         Self {
             code,
             severity,
-            message,
+            message: one_line(&message),
             span,
             label: None,
             secondary: Vec::new(),
@@ -77,14 +77,14 @@ impl Diagnostic {
     /// What to say right at the place.
     #[must_use]
     pub fn with_label(mut self, label: impl Into<String>) -> Self {
-        self.label = Some(label.into());
+        self.label = Some(one_line(&label.into()));
         self
     }
 
     /// Another place that belongs to it; it may be in another file.
     #[must_use]
     pub fn with_secondary(mut self, span: &Span, label: impl Into<String>) -> Self {
-        self.secondary.push((span.clone(), label.into()));
+        self.secondary.push((span.clone(), one_line(&label.into())));
         self
     }
 
@@ -134,6 +134,15 @@ impl Diagnostic {
     /// The long form: message, source lines, notes, help. No line break at the end. `width` bounds the source lines.
     pub fn render(&self, color: bool, width: usize) -> String {
         snippet::render(self, color, width)
+    }
+}
+
+/// Keys and words of a file can hold anything; in a message they stay on its line.
+fn one_line(text: &str) -> String {
+    if text.contains(char::is_control) {
+        text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+    } else {
+        text.to_owned()
     }
 }
 

@@ -15,7 +15,7 @@ use std::collections::HashSet;
 
 use super::codes::Code;
 use super::diagnostic::{Diagnostic, Diagnostics};
-use super::node::{Mapping, Node, Value};
+use super::node::{Item, Mapping, Node, Value};
 use super::place::{Span, Spanned};
 
 /// The codes to report with, and how strict types are.
@@ -81,6 +81,18 @@ impl<'a, 'd> Fields<'a, 'd> {
         }
     }
 
+    /// Reads the value of `item`; what is missing is reported at its key.
+    pub fn of_item(
+        item: &'a Item,
+        what: impl Into<String>,
+        rules: &'d FieldRules,
+        diagnostics: &'d mut Diagnostics,
+    ) -> Option<Self> {
+        let mut fields = Self::of(&item.value, what, rules, diagnostics)?;
+        fields.span = &item.key.span;
+        Some(fields)
+    }
+
     /// Reads `mapping`, written at `span`.
     pub fn new(
         mapping: &'a Mapping,
@@ -97,7 +109,7 @@ impl<'a, 'd> Fields<'a, 'd> {
         &self.what
     }
 
-    /// Where the mapping is.
+    /// Where the mapping is, or its key if it was read with [`Fields::of_item`].
     pub fn span(&self) -> &'a Span {
         self.span
     }
@@ -244,15 +256,15 @@ impl<'a, 'd> Fields<'a, 'd> {
         what: impl Into<String>,
         read: impl FnOnce(&mut Fields<'a, '_>) -> T,
     ) -> Option<T> {
-        let node = self.node(key)?;
-        let mut inner = Fields::of(node, what, self.rules, self.diagnostics)?;
+        self.node(key)?;
+        let mut inner = Fields::of_item(self.mapping.item(key)?, what, self.rules, self.diagnostics)?;
         let value = read(&mut inner);
         inner.finish(&[]);
         Some(value)
     }
 
     /// All items, for mappings whose keys are the user's (labels, services). Nothing is unknown then.
-    pub fn items(&self) -> std::slice::Iter<'a, super::node::Item> {
+    pub fn items(&self) -> std::slice::Iter<'a, Item> {
         self.mapping.iter()
     }
 

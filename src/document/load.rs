@@ -240,6 +240,17 @@ impl<'f> Loader<'f> {
         Span::new(self.file, start..end, mark.line(), mark.col() + 1)
     }
 
+    /// A block list at the indentation of its key is announced at its first item; it begins at the dash.
+    fn from_dash(&self, span: Span) -> Span {
+        let before = self.file.text().get(..span.start()).unwrap_or_default();
+        let blank = before.len() - before.trim_end_matches(' ').len();
+        if blank == 0 || span.text().starts_with('-') || !before.trim_end_matches(' ').ends_with('-') {
+            return span;
+        }
+        let column = (span.column() as usize).saturating_sub(blank + 1);
+        Span::new(self.file, span.start() - blank - 1..span.end(), span.line() as usize, column)
+    }
+
     fn event(&mut self, event: Event<'_>, at: &granit_parser::Span) -> Result<(), Stop> {
         match event {
             Event::DocumentStart(..) => {
@@ -256,7 +267,7 @@ impl<'f> Loader<'f> {
             Event::Scalar(raw, style, anchor, tag) => {
                 let span = self.span(at);
                 self.count(1, &span)?;
-                let node = self.scalar(&raw, style, tag.as_deref(), span)?;
+                let node = self.scalar(&raw, style, tag.as_deref(), at, span)?;
                 self.place(Built { node, size: 1, height: 1 }, anchor)?;
             }
             Event::SequenceStart(style, anchor, tag) => {
@@ -346,7 +357,10 @@ impl<'f> Loader<'f> {
         let Some(frame) = self.frames.pop() else { return Ok(()) };
         let end = if frame.flow { at.byte_range().map_or(frame.end, |range| range.end) } else { frame.end };
         let start = frame.start.byte_range().map_or(0, |range| range.start);
-        let span = self.span_from(frame.start.start, start, end.max(start));
+        let mut span = self.span_from(frame.start.start, start, end.max(start));
+        if !frame.flow && matches!(frame.kind, Kind::Sequence(_)) {
+            span = self.from_dash(span);
+        }
         let value = match frame.kind {
             Kind::Sequence(items) => Value::Sequence(items),
             Kind::Mapping { mut items, mut keys, merge, .. } => {
@@ -467,6 +481,7 @@ impl<'f> Loader<'f> {
         raw: &str,
         style: ScalarStyle,
         tag: Option<&granit_parser::Tag>,
+        at: &granit_parser::Span,
         span: Span,
     ) -> Result<Node, Stop> {
         let mut style = match style {
@@ -482,7 +497,7 @@ impl<'f> Loader<'f> {
         match tag.map(|tag| self.known(tag)) {
             None => {}
             Some(Known::Ours(tag)) => kept = Some(tag),
-            Some(Known::No(text)) => self.unknown_tag_at(&text, &span)?,
+            Some(Known::No(text)) => self.unknown_tag(&text, at, &span)?,
             Some(Known::NonSpecific) => {
                 style = Style::DoubleQuoted;
                 value = Value::String(raw.clone());
@@ -520,12 +535,8 @@ impl<'f> Loader<'f> {
 
     fn unknown_tag(&mut self, tag: &str, at: &granit_parser::Span, span: &Span) -> Result<(), Stop> {
         let place = at.tag_span().map_or_else(|| span.clone(), |tag| self.span(&tag));
-        self.unknown_tag_at(tag, &place)
-    }
-
-    fn unknown_tag_at(&mut self, tag: &str, span: &Span) -> Result<(), Stop> {
         self.report(
-            Diagnostic::error(Code::UNKNOWN_TAG, span, format!("tag `{tag}` is not known"))
+            Diagnostic::error(Code::UNKNOWN_TAG, &place, format!("tag `{tag}` is not known"))
                 .with_help("remove the tag, or quote the value if it is text"),
         )
     }
