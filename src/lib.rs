@@ -12,3 +12,4 @@ pub mod health;
 pub mod release;
 pub mod journal;
 pub mod plan;
+pub mod gate;

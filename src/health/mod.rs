@@ -3,12 +3,14 @@
 //! In: a container as it is now and what is expected of it. Out: a [`Verdict`] with its cause. Guaranteed: the same reading
 //! gives the same verdict; *unknown* is never a failure. Must not: wait, ask an engine, or decide what follows.
 
+pub mod docker;
+
 use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// What a reading says about one container, service or app. Ordered: the worst of several is the greatest.
+/// What a reading says about one container, service or app. [`Verdict::rank`] orders them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// It does what is asked of it.
@@ -85,6 +87,73 @@ pub enum Class {
     Capacity,
     /// It was not caused by this release.
     Foreign,
+}
+
+impl Cause {
+    /// A cause.
+    pub fn new(kind: CauseKind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into() }
+    }
+}
+
+impl CauseKind {
+    /// What sort of trouble it is.
+    pub fn class(self) -> Class {
+        match self {
+            CauseKind::Foreign | CauseKind::EngineUnreachable => Class::Foreign,
+            CauseKind::NotStarted | CauseKind::Starting | CauseKind::NotLongEnough | CauseKind::JobRunning => Class::Transient,
+            CauseKind::Crashed | CauseKind::ProbeFailed | CauseKind::NoProgress | CauseKind::Deadline => Class::Transient,
+            CauseKind::Unhealthy
+            | CauseKind::CrashLoop
+            | CauseKind::OutOfMemory
+            | CauseKind::CannotRun
+            | CauseKind::EndedByItself
+            | CauseKind::JobFailed => Class::Config,
+        }
+    }
+}
+
+impl Verdict {
+    /// The cause, where there is one.
+    pub fn cause(&self) -> Option<&Cause> {
+        match self {
+            Verdict::Progressing(cause) | Verdict::Unknown(cause) | Verdict::Failing(cause) | Verdict::Failed(cause) => {
+                Some(cause)
+            }
+            Verdict::Healthy | Verdict::Suspended | Verdict::Missing => None,
+        }
+    }
+
+    /// Whether nothing more is waited for.
+    pub fn settled_well(&self) -> bool {
+        matches!(self, Verdict::Healthy | Verdict::Suspended)
+    }
+
+    /// One word for tables.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Verdict::Healthy => "healthy",
+            Verdict::Suspended => "suspended",
+            Verdict::Progressing(_) => "progressing",
+            Verdict::Missing => "missing",
+            Verdict::Unknown(_) => "unknown",
+            Verdict::Failing(_) => "failing",
+            Verdict::Failed(_) => "failed",
+        }
+    }
+
+    /// How bad it is, for the worst of several.
+    pub fn rank(&self) -> u8 {
+        match self {
+            Verdict::Healthy => 0,
+            Verdict::Suspended => 1,
+            Verdict::Progressing(_) => 2,
+            Verdict::Missing => 3,
+            Verdict::Unknown(_) => 4,
+            Verdict::Failing(_) => 5,
+            Verdict::Failed(_) => 6,
+        }
+    }
 }
 
 impl fmt::Display for Cause {

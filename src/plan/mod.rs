@@ -27,6 +27,9 @@ pub struct Plan {
     pub content: Digest,
     /// What each service's image means.
     pub images: BTreeMap<ServiceName, Pinned>,
+    /// Digest *spec* of each planned service: what its containers are recorded with once this plan is applied (labels are
+    /// fixed at creation, so after an in-place update only the inventory knows).
+    pub specs: BTreeMap<ServiceName, Digest>,
     /// What was decided on; a saved plan is refused when it moved (decision 6).
     pub basis: Digest,
     /// In order of execution: networks, volumes, services by dependency, deletions.
