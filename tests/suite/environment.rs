@@ -6,6 +6,7 @@ use crate::support::command::CommandOutput;
 use crate::support::driftless::TestEnv;
 use crate::support::engine::{Engine, Version};
 use crate::support::proxy::{Fault, Proxy};
+use crate::support::registry::{FakeRegistry, PASSWORD, Registry};
 use crate::support::repo::Repo;
 use crate::support::{images, wait_until};
 
@@ -125,6 +126,41 @@ on_engines! {
         drop(engine.compose(&repo.path(), &["up", "-d"]).success());
         assert!(engine.wait_for_http(port, "/").starts_with("version=1 "));
         drop(engine.compose(&repo.path(), &["down", "-t", "0"]).success());
+    }
+
+    fn a_registry_takes_a_push_and_serves_a_pull_by_digest(engine) {
+        let registry = Registry::start(engine);
+        let digest = registry.push("web:2", "shop/web:2");
+        let by_digest = format!("{}/shop/web@{digest}", registry.address());
+        assert_ne!(engine.docker(&["image", "inspect", &by_digest]).status, Some(0));
+        drop(engine.docker(&["pull", &by_digest]).success());
+        drop(engine.docker(&["rmi", &by_digest]).success());
+        registry.stop();
+        assert_ne!(engine.docker(&["pull", &by_digest]).status, Some(0));
+    }
+
+    fn a_registry_with_a_password_refuses_the_anonymous(engine) {
+        let registry = Registry::with_password(engine);
+        registry.push("web:3", "private/web:3");
+        let reference = format!("{}/private/web:3", registry.address());
+        // Without the credentials that the login left in the CLI's folder. A CLI would prompt for them; the API answers.
+        let elsewhere = tempfile::tempdir().unwrap();
+        let refused = CommandOutput::of(engine.docker_command().env("DOCKER_CONFIG", elsewhere.path()).args(["pull", &reference]));
+        assert_ne!(refused.status, Some(0), "{refused}");
+        assert!(!format!("{refused}").contains(PASSWORD));
+        drop(engine.docker(&["pull", &reference]).success());
+        drop(engine.docker(&["rmi", &reference]).success());
+    }
+
+    fn a_fake_registry_answers_any_status(engine) {
+        let registry = FakeRegistry::start(engine);
+        for (status, reason) in [(404, "404"), (500, "500"), (429, "toomanyrequests")] {
+            let refused = engine.docker(&["pull", &registry.image(status)]);
+            assert_ne!(refused.status, Some(0), "{refused}");
+            let said = refused.stderr.to_lowercase();
+            assert!(said.contains(reason) || said.contains(&format!("made up {status}")) || said.contains("not found"), "{refused}");
+        }
+        assert!(registry.seen().iter().any(|request| request.contains("/v2/s404/")), "{:?}", registry.seen());
     }
 }
 

@@ -4,10 +4,12 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "a test fails by panicking"
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, and reads its own environment"
 )]
 
 #[macro_use]
 mod support;
 mod environment;
 mod guard;
+mod layering;

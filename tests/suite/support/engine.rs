@@ -55,6 +55,7 @@ impl Version {
 macro_rules! on_engines {
     ($($(#[$meta:meta])* fn $name:ident($engine:ident) $body:block)*) => {$(
         mod $name {
+            #[expect(clippy::allow_attributes, reason = "whether a body uses its file's imports differs from law to law")]
             #[allow(unused_imports, reason = "a body may need nothing from its file")]
             use super::*;
 

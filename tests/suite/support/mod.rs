@@ -11,6 +11,7 @@ pub mod images;
 pub mod repo;
 pub mod driftless;
 pub mod proxy;
+pub mod registry;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
