@@ -140,7 +140,15 @@ impl Diagnostic {
 /// Keys and words of a file can hold anything; in a message they stay on its line.
 fn one_line(text: &str) -> String {
     if text.contains(char::is_control) {
-        text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+        text.chars()
+            .map(|c| {
+                if c.is_control() {
+                    char::REPLACEMENT_CHARACTER
+                } else {
+                    c
+                }
+            })
+            .collect()
     } else {
         text.to_owned()
     }
@@ -204,12 +212,20 @@ impl Diagnostics {
 
     /// `value` with the warnings, or everything if any is an error.
     pub fn into_result<T>(self, value: T) -> Result<(T, Diagnostics), Diagnostics> {
-        if self.has_errors() { Err(self) } else { Ok((value, self)) }
+        if self.has_errors() {
+            Err(self)
+        } else {
+            Ok((value, self))
+        }
     }
 
     /// The long form of all, with an empty line between them.
     pub fn render(&self, color: bool, width: usize) -> String {
-        self.0.iter().map(|one| one.render(color, width)).collect::<Vec<_>>().join("\n\n")
+        self.0
+            .iter()
+            .map(|one| one.render(color, width))
+            .collect::<Vec<_>>()
+            .join("\n\n")
     }
 }
 

@@ -101,7 +101,14 @@ impl<'a, 'd> Fields<'a, 'd> {
         rules: &'d FieldRules,
         diagnostics: &'d mut Diagnostics,
     ) -> Self {
-        Self { mapping, span, what: what.into(), rules, read: HashSet::new(), diagnostics }
+        Self {
+            mapping,
+            span,
+            what: what.into(),
+            rules,
+            read: HashSet::new(),
+            diagnostics,
+        }
     }
 
     /// What the mapping is called in messages.
@@ -144,8 +151,13 @@ impl<'a, 'd> Fields<'a, 'd> {
     pub fn required(&mut self, key: &'static str) -> Option<&'a Node> {
         let node = self.node(key);
         if node.is_none() {
-            let missing = Diagnostic::error(self.rules.missing, self.span, format!("{} needs `{key}`", self.what));
-            self.diagnostics.push(missing.with_label(format!("`{key}` is missing here")));
+            let missing = Diagnostic::error(
+                self.rules.missing,
+                self.span,
+                format!("{} needs `{key}`", self.what),
+            );
+            self.diagnostics
+                .push(missing.with_label(format!("`{key}` is missing here")));
         }
         node
     }
@@ -179,26 +191,47 @@ impl<'a, 'd> Fields<'a, 'd> {
     /// A whole number.
     pub fn int(&mut self, key: &'static str) -> Option<Spanned<i64>> {
         let node = self.node(key)?;
-        let cast = node.as_str().filter(|_| self.rules.casts).and_then(|text| text.trim().parse().ok());
+        let cast = node
+            .as_str()
+            .filter(|_| self.rules.casts)
+            .and_then(|text| text.trim().parse().ok());
         self.checked(key, "a whole number", node, node.as_int().or(cast))
     }
 
     /// A whole number within `range`.
-    pub fn int_in(&mut self, key: &'static str, range: std::ops::RangeInclusive<i64>) -> Option<Spanned<i64>> {
+    pub fn int_in(
+        &mut self,
+        key: &'static str,
+        range: std::ops::RangeInclusive<i64>,
+    ) -> Option<Spanned<i64>> {
         let number = self.int(key)?;
         if range.contains(&number.value) {
             return Some(number);
         }
-        let message = format!("`{key}` of {} must be between {} and {}", self.what, range.start(), range.end());
-        self.diagnostics.push(Diagnostic::error(self.rules.not_allowed, &number.span, message));
+        let message = format!(
+            "`{key}` of {} must be between {} and {}",
+            self.what,
+            range.start(),
+            range.end()
+        );
+        self.diagnostics
+            .push(Diagnostic::error(self.rules.not_allowed, &number.span, message));
         None
     }
 
     /// Any number.
     pub fn float(&mut self, key: &'static str) -> Option<Spanned<f64>> {
         let node = self.node(key)?;
-        let cast = node.as_str().filter(|_| self.rules.casts).and_then(|text| text.trim().parse::<f64>().ok());
-        self.checked(key, "a number", node, node.as_float().or(cast.filter(|number| number.is_finite())))
+        let cast = node
+            .as_str()
+            .filter(|_| self.rules.casts)
+            .and_then(|text| text.trim().parse::<f64>().ok());
+        self.checked(
+            key,
+            "a number",
+            node,
+            node.as_float().or(cast.filter(|number| number.is_finite())),
+        )
     }
 
     /// One of a fixed set of words.
@@ -207,12 +240,20 @@ impl<'a, 'd> Fields<'a, 'd> {
         if let Some(word) = allowed.iter().find(|word| **word == text.value) {
             return Some(Spanned::new(word, text.span));
         }
-        let message = format!("`{key}` of {} cannot be `{}`", self.what, text.value);
+        // After interpolation the value can be an operator's secret: what the file says is shown instead.
+        let written = text.span.text();
+        let shown = if written.contains(text.value.as_str()) {
+            text.value.as_str()
+        } else {
+            written
+        };
+        let message = format!("`{key}` of {} cannot be `{shown}`", self.what);
         let mut finding = Diagnostic::error(self.rules.not_allowed, &text.span, message);
         if let Some(near) = did_you_mean(&text.value, allowed.iter().copied()) {
             finding = finding.with_label(format!("did you mean `{near}`?"));
         }
-        self.diagnostics.push(finding.with_note(format!("allowed: {}", allowed.join(", "))));
+        self.diagnostics
+            .push(finding.with_note(format!("allowed: {}", allowed.join(", "))));
         None
     }
 
@@ -237,7 +278,12 @@ impl<'a, 'd> Fields<'a, 'd> {
     /// A list of texts; numbers and booleans count as they are spelled.
     pub fn texts(&mut self, key: &'static str) -> Option<Vec<Spanned<String>>> {
         let items = self.sequence(key)?;
-        Some(items.iter().filter_map(|item| self.checked(key, "a list of text", item, item.as_text())).collect())
+        Some(
+            items
+                .iter()
+                .filter_map(|item| self.checked(key, "a list of text", item, item.as_text()))
+                .collect(),
+        )
     }
 
     /// One text or a list of texts.
@@ -246,7 +292,8 @@ impl<'a, 'd> Fields<'a, 'd> {
         if matches!(node.value, Value::Sequence(_)) {
             return self.texts(key);
         }
-        self.checked(key, "text or a list of text", node, node.as_text()).map(|one| vec![one])
+        self.checked(key, "text or a list of text", node, node.as_text())
+            .map(|one| vec![one])
     }
 
     /// Reads the mapping under `key` with `read`, then reports its unknown keys. `what` names it in messages.
@@ -271,7 +318,8 @@ impl<'a, 'd> Fields<'a, 'd> {
     /// Reports the value of `key` as wrong.
     pub fn wrong(&mut self, key: &str, expected: &str, node: &Node) {
         let what = format!("`{key}` of {}", self.what);
-        self.diagnostics.push(wrong_type(self.rules, &what, expected, node));
+        self.diagnostics
+            .push(wrong_type(self.rules, &what, expected, node));
     }
 
     /// Reports every key that was neither read nor is `known`. Keys that start with `x-` are the user's.

@@ -32,7 +32,13 @@ pub struct Budget {
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { bytes: 8 << 20, depth: 128, nodes: 500_000, alias_nodes: 100_000, findings: 50 }
+        Self {
+            bytes: 8 << 20,
+            depth: 128,
+            nodes: 500_000,
+            alias_nodes: 100_000,
+            findings: 50,
+        }
     }
 }
 
@@ -59,7 +65,11 @@ impl Document {
     /// Where the key at the end of `path` is written.
     pub fn key_span_at(&self, path: &[&str]) -> Option<&Span> {
         let (last, parents) = path.split_last()?;
-        self.root.at(parents)?.as_mapping()?.item(last).map(|item| &item.key.span)
+        self.root
+            .at(parents)?
+            .as_mapping()?
+            .item(last)
+            .map(|item| &item.key.span)
     }
 
     /// Where the value at a JSON pointer (RFC 6901: `/spec/replicas`) is written.
@@ -67,8 +77,11 @@ impl Document {
         if pointer.is_empty() {
             return Some(&self.root.span);
         }
-        let steps: Vec<String> =
-            pointer.strip_prefix('/')?.split('/').map(|step| step.replace("~1", "/").replace("~0", "~")).collect();
+        let steps: Vec<String> = pointer
+            .strip_prefix('/')?
+            .split('/')
+            .map(|step| step.replace("~1", "/").replace("~0", "~"))
+            .collect();
         self.span_at(&steps.iter().map(String::as_str).collect::<Vec<_>>())
     }
 }
@@ -86,24 +99,33 @@ pub fn parse_bytes(
     }
     if let Some(at) = bytes.iter().position(|byte| *byte == 0) {
         let place = place_of_byte(name, bytes, at);
-        return Err(Diagnostic::error(Code::NUL_BYTE, &place, "the file holds a NUL byte")
-            .with_help("the file is binary or UTF-16; store it as UTF-8 text")
-            .into());
+        return Err(
+            Diagnostic::error(Code::NUL_BYTE, &place, "the file holds a NUL byte")
+                .with_help("the file is binary or UTF-16; store it as UTF-8 text")
+                .into(),
+        );
     }
     match std::str::from_utf8(bytes) {
         Ok(text) => parse(&File::new(name, text), dialect, budget),
         Err(bad) => {
             let place = place_of_byte(name, bytes, bad.valid_up_to());
             let byte = bytes.get(bad.valid_up_to()).copied().unwrap_or_default();
-            Err(Diagnostic::error(Code::BAD_ENCODING, &place, format!("byte 0x{byte:02X} is not UTF-8"))
-                .with_help("save the file as UTF-8")
-                .into())
+            Err(Diagnostic::error(
+                Code::BAD_ENCODING,
+                &place,
+                format!("byte 0x{byte:02X} is not UTF-8"),
+            )
+            .with_help("save the file as UTF-8")
+            .into())
         }
     }
 }
 
 fn too_large(span: &Span, bytes: usize, budget: &Budget) -> Diagnostic {
-    let message = format!("the file has {bytes} bytes, more than the limit of {}", budget.bytes);
+    let message = format!(
+        "the file has {bytes} bytes, more than the limit of {}",
+        budget.bytes
+    );
     Diagnostic::error(Code::FILE_TOO_LARGE, span, message)
         .with_help("split the file, or keep bulk data out of manifests")
 }
@@ -111,8 +133,14 @@ fn too_large(span: &Span, bytes: usize, budget: &Budget) -> Diagnostic {
 fn place_of_byte(name: Arc<str>, bytes: &[u8], at: usize) -> Span {
     let before = bytes.get(..at).unwrap_or_default();
     let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-    let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
-    let column = String::from_utf8_lossy(before.get(start..).unwrap_or_default()).chars().count() + 1;
+    let start = before
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |newline| newline + 1);
+    let column = String::from_utf8_lossy(before.get(start..).unwrap_or_default())
+        .chars()
+        .count()
+        + 1;
     File::new(name, "").place_only(line, column)
 }
 
@@ -170,7 +198,12 @@ enum Next {
 
 enum Kind {
     Sequence(Vec<Node>),
-    Mapping { items: Vec<Item>, keys: HashMap<String, Span>, next: Next, merge: Option<(usize, Vec<Mapping>)> },
+    Mapping {
+        items: Vec<Item>,
+        keys: HashMap<String, Span>,
+        next: Next,
+        merge: Option<(usize, Vec<Mapping>)>,
+    },
 }
 
 struct Frame {
@@ -216,7 +249,9 @@ impl<'f> Loader<'f> {
     }
 
     fn finish(self) -> Result<Vec<Document>, Diagnostics> {
-        self.findings.into_result(self.documents).map(|(documents, _)| documents)
+        self.findings
+            .into_result(self.documents)
+            .map(|(documents, _)| documents)
     }
 
     fn full(&self) -> bool {
@@ -232,7 +267,11 @@ impl<'f> Loader<'f> {
         let range = at.byte_range().unwrap_or(0..0);
         // Block scalars end after their last line break.
         let text = self.file.text().get(range.clone()).unwrap_or_default();
-        let end = range.start + text.trim_end_matches(['\n', '\r', ' ', '\t']).len().max(usize::from(!text.is_empty()));
+        let end = range.start
+            + text
+                .trim_end_matches(['\n', '\r', ' ', '\t'])
+                .len()
+                .max(usize::from(!text.is_empty()));
         self.span_from(at.start, range.start, end.min(range.end))
     }
 
@@ -241,14 +280,19 @@ impl<'f> Loader<'f> {
     }
 
     /// A block list at the indentation of its key is announced at its first item; it begins at the dash.
-    fn from_dash(&self, span: Span) -> Span {
+    fn begin_at_dash(&self, span: Span) -> Span {
         let before = self.file.text().get(..span.start()).unwrap_or_default();
         let blank = before.len() - before.trim_end_matches(' ').len();
         if blank == 0 || span.text().starts_with('-') || !before.trim_end_matches(' ').ends_with('-') {
             return span;
         }
         let column = (span.column() as usize).saturating_sub(blank + 1);
-        Span::new(self.file, span.start() - blank - 1..span.end(), span.line() as usize, column)
+        Span::new(
+            self.file,
+            span.start() - blank - 1..span.end(),
+            span.line() as usize,
+            column,
+        )
     }
 
     fn event(&mut self, event: Event<'_>, at: &granit_parser::Span) -> Result<(), Stop> {
@@ -260,7 +304,10 @@ impl<'f> Loader<'f> {
             }
             Event::DocumentEnd => {
                 if let Some(root) = self.root.take().filter(|root| !root.is_null()) {
-                    self.documents.push(Document { index: self.index, root });
+                    self.documents.push(Document {
+                        index: self.index,
+                        root,
+                    });
                 }
                 self.index += 1;
             }
@@ -268,26 +315,59 @@ impl<'f> Loader<'f> {
                 let span = self.span(at);
                 self.count(1, &span)?;
                 let node = self.scalar(&raw, style, tag.as_deref(), at, span)?;
-                self.place(Built { node, size: 1, height: 1 }, anchor)?;
+                self.place(
+                    Built {
+                        node,
+                        size: 1,
+                        height: 1,
+                    },
+                    anchor,
+                )?;
             }
             Event::SequenceStart(style, anchor, tag) => {
                 let kind = Kind::Sequence(Vec::new());
-                self.open(kind, style == granit_parser::StructureStyle::Flow, anchor, tag.as_deref(), at)?;
+                self.open(
+                    kind,
+                    style == granit_parser::StructureStyle::Flow,
+                    anchor,
+                    tag.as_deref(),
+                    at,
+                )?;
             }
             Event::MappingStart(style, anchor, tag) => {
-                let kind =
-                    Kind::Mapping { items: Vec::new(), keys: HashMap::new(), next: Next::Key, merge: None };
-                self.open(kind, style == granit_parser::StructureStyle::Flow, anchor, tag.as_deref(), at)?;
+                let kind = Kind::Mapping {
+                    items: Vec::new(),
+                    keys: HashMap::new(),
+                    next: Next::Key,
+                    merge: None,
+                };
+                self.open(
+                    kind,
+                    style == granit_parser::StructureStyle::Flow,
+                    anchor,
+                    tag.as_deref(),
+                    at,
+                )?;
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(at)?,
             Event::Alias(id) => self.alias(id, at)?,
             Event::UnresolvedAlias(name) => {
                 let span = self.span(at);
-                let finding =
-                    Diagnostic::error(Code::ALIAS_UNKNOWN, &span, format!("no anchor `&{name}` before this alias"))
-                        .with_help(format!("quote it if it is text: \"*{name}\""));
+                let finding = Diagnostic::error(
+                    Code::ALIAS_UNKNOWN,
+                    &span,
+                    format!("no anchor `&{name}` before this alias"),
+                )
+                .with_help(format!("quote it if it is text: \"*{name}\""));
                 self.report(finding)?;
-                self.place(Built { node: Node::new(Value::Null, span), size: 1, height: 1 }, 0)?;
+                self.place(
+                    Built {
+                        node: Node::new(Value::Null, span),
+                        size: 1,
+                        height: 1,
+                    },
+                    0,
+                )?;
             }
             _ => {}
         }
@@ -300,7 +380,8 @@ impl<'f> Loader<'f> {
             return Ok(());
         }
         let message = format!("the file holds more than {} values", self.budget.nodes);
-        self.findings.push(Diagnostic::error(Code::TOO_MANY_NODES, span, message).with_help("split the file"));
+        self.findings
+            .push(Diagnostic::error(Code::TOO_MANY_NODES, span, message).with_help("split the file"));
         Err(Stop)
     }
 
@@ -309,8 +390,12 @@ impl<'f> Loader<'f> {
         if self.alias_nodes <= self.budget.alias_nodes {
             return Ok(());
         }
-        let message = format!("anchors and aliases copy more than {} values", self.budget.alias_nodes);
-        self.findings.push(Diagnostic::error(Code::ALIAS_BUDGET, span, message));
+        let message = format!(
+            "anchors and aliases copy more than {} values",
+            self.budget.alias_nodes
+        );
+        self.findings
+            .push(Diagnostic::error(Code::ALIAS_BUDGET, span, message));
         Err(Stop)
     }
 
@@ -319,7 +404,8 @@ impl<'f> Loader<'f> {
             return Ok(());
         }
         let message = format!("values are nested more than {} levels deep", self.budget.depth);
-        self.findings.push(Diagnostic::error(Code::TOO_DEEP, span, message));
+        self.findings
+            .push(Diagnostic::error(Code::TOO_DEEP, span, message));
         Err(Stop)
     }
 
@@ -334,13 +420,21 @@ impl<'f> Loader<'f> {
         let span = self.span(at);
         self.count(1, &span)?;
         self.deep(1, &span)?;
-        let wanted = if matches!(kind, Kind::Sequence(_)) { "seq" } else { "map" };
+        let wanted = if matches!(kind, Kind::Sequence(_)) {
+            "seq"
+        } else {
+            "map"
+        };
         let tag = match tag.map(|tag| self.known(tag)) {
             None | Some(Known::NonSpecific) => None,
             Some(Known::Ours(tag)) => Some(tag),
             Some(Known::Core(suffix)) if suffix == wanted => None,
             Some(Known::Core(suffix)) => {
-                self.mismatch(&suffix, if wanted == "seq" { "a list" } else { "a mapping" }, &span)?;
+                self.mismatch(
+                    &suffix,
+                    if wanted == "seq" { "a list" } else { "a mapping" },
+                    &span,
+                )?;
                 None
             }
             Some(Known::No(text)) => {
@@ -349,22 +443,46 @@ impl<'f> Loader<'f> {
             }
         };
         let end = span.end();
-        self.frames.push(Frame { kind, start: *at, flow, end, anchor, tag, size: 1, height: 1 });
+        self.frames.push(Frame {
+            kind,
+            start: *at,
+            flow,
+            end,
+            anchor,
+            tag,
+            size: 1,
+            height: 1,
+        });
         Ok(())
     }
 
     fn close(&mut self, at: &granit_parser::Span) -> Result<(), Stop> {
-        let Some(frame) = self.frames.pop() else { return Ok(()) };
-        let end = if frame.flow { at.byte_range().map_or(frame.end, |range| range.end) } else { frame.end };
+        let Some(frame) = self.frames.pop() else {
+            return Ok(());
+        };
+        let end = if frame.flow {
+            at.byte_range().map_or(frame.end, |range| range.end)
+        } else {
+            frame.end
+        };
         let start = frame.start.byte_range().map_or(0, |range| range.start);
         let mut span = self.span_from(frame.start.start, start, end.max(start));
         if !frame.flow && matches!(frame.kind, Kind::Sequence(_)) {
-            span = self.from_dash(span);
+            span = self.begin_at_dash(span);
         }
         let value = match frame.kind {
             Kind::Sequence(items) => Value::Sequence(items),
-            Kind::Mapping { mut items, mut keys, merge, .. } => {
+            Kind::Mapping {
+                mut items,
+                mut keys,
+                merge,
+                ..
+            } => {
                 if let Some((position, sources)) = merge {
+                    if self.dialect == Dialect::Kubectl {
+                        // Against the letter of YAML, `kubectl` (yaml.v2) lets a merge win over keys written before it.
+                        override_earlier(&mut items, position, &sources);
+                    }
                     // A written key wins over a merged one, an earlier merged mapping over a later one.
                     let mut merged = Vec::new();
                     for item in sources.into_iter().flatten() {
@@ -378,16 +496,43 @@ impl<'f> Loader<'f> {
                 Value::Mapping(Mapping::from_distinct(items))
             }
         };
-        let node = Node { value, span, tag: frame.tag, scalar: None };
-        self.place(Built { node, size: frame.size, height: frame.height }, frame.anchor)
+        let node = Node {
+            value,
+            span,
+            tag: frame.tag,
+            scalar: None,
+        };
+        self.place(
+            Built {
+                node,
+                size: frame.size,
+                height: frame.height,
+            },
+            frame.anchor,
+        )
     }
 
     fn alias(&mut self, id: usize, at: &granit_parser::Span) -> Result<(), Stop> {
         let span = self.span(at);
-        let Some((size, height)) = self.anchors.get(&id).map(|anchored| (anchored.size, anchored.height)) else {
-            let finding = Diagnostic::error(Code::ALIAS_RECURSIVE, &span, "this alias is inside the value it names");
+        let Some((size, height)) = self
+            .anchors
+            .get(&id)
+            .map(|anchored| (anchored.size, anchored.height))
+        else {
+            let finding = Diagnostic::error(
+                Code::ALIAS_RECURSIVE,
+                &span,
+                "this alias is inside the value it names",
+            );
             self.report(finding)?;
-            return self.place(Built { node: Node::new(Value::Null, span), size: 1, height: 1 }, 0);
+            return self.place(
+                Built {
+                    node: Node::new(Value::Null, span),
+                    size: 1,
+                    height: 1,
+                },
+                0,
+            );
         };
         self.copy(size, &span)?;
         self.count(size, &span)?;
@@ -410,7 +555,11 @@ impl<'f> Loader<'f> {
             self.copy(built.size, &built.node.span)?;
             self.anchors.insert(anchor, built.clone());
         }
-        let Built { mut node, size, height } = built;
+        let Built {
+            mut node,
+            size,
+            height,
+        } = built;
         let dialect = self.dialect;
         let Some(frame) = self.frames.last_mut() else {
             self.root = Some(node);
@@ -424,7 +573,12 @@ impl<'f> Loader<'f> {
                 items.push(node);
                 return Ok(());
             }
-            Kind::Mapping { items, keys, next, merge } => (items, keys, next, merge),
+            Kind::Mapping {
+                items,
+                keys,
+                next,
+                merge,
+            } => (items, keys, next, merge),
         };
         let finding = match std::mem::replace(next, Next::Key) {
             Next::Key => {
@@ -434,9 +588,13 @@ impl<'f> Loader<'f> {
                     Err(kind) => Some(not_text(&node, kind)),
                     Ok(key) => match keys.get(&key) {
                         Some(first) => Some(
-                            Diagnostic::error(Code::DUPLICATE_KEY, &node.span, format!("key `{key}` is written twice"))
-                                .with_label("again here")
-                                .with_secondary(first, "first written here"),
+                            Diagnostic::error(
+                                Code::DUPLICATE_KEY,
+                                &node.span,
+                                format!("key `{key}` is written twice"),
+                            )
+                            .with_label("again here")
+                            .with_secondary(first, "first written here"),
                         ),
                         None => {
                             keys.insert(key.clone(), node.span.clone());
@@ -452,7 +610,10 @@ impl<'f> Loader<'f> {
             }
             Next::Value(key) => {
                 // Nothing is written there; the key is what people look for.
-                if node.is_null() && node.span.start() == node.span.end() && node.span.file() == key.span.file() {
+                if node.is_null()
+                    && node.span.start() == node.span.end()
+                    && node.span.file() == key.span.file()
+                {
                     node.span = key.span.clone();
                 }
                 items.push(Item { key, value: node });
@@ -467,8 +628,12 @@ impl<'f> Loader<'f> {
                     None
                 }
                 Err(wrong) => Some(
-                    Diagnostic::error(Code::MERGE_KEY, &wrong.span, "`<<` takes a mapping or a list of mappings")
-                        .with_label(format!("this is {}", wrong.value.kind())),
+                    Diagnostic::error(
+                        Code::MERGE_KEY,
+                        &wrong.span,
+                        "`<<` takes a mapping or a list of mappings",
+                    )
+                    .with_label(format!("this is {}", wrong.value.kind())),
                 ),
             },
             Next::Ignored => None,
@@ -491,7 +656,12 @@ impl<'f> Loader<'f> {
             ScalarStyle::Literal | ScalarStyle::Folded => Style::Block,
         };
         // The parser writes `~` where nothing is written.
-        let mut raw = if style == Style::Plain && span.start() == span.end() { "" } else { raw }.to_owned();
+        let mut raw = if style == Style::Plain && span.start() == span.end() {
+            ""
+        } else {
+            raw
+        }
+        .to_owned();
         let mut kept = None;
         let mut value = resolve(&raw, style, self.dialect);
         match tag.map(|tag| self.known(tag)) {
@@ -502,7 +672,7 @@ impl<'f> Loader<'f> {
                 style = Style::DoubleQuoted;
                 value = Value::String(raw.clone());
             }
-            Some(Known::Core(suffix)) => match tagged(&suffix, &raw) {
+            Some(Known::Core(suffix)) => match tagged(&suffix, &raw, self.dialect) {
                 Ok(Tagged::Text(text)) => {
                     style = Style::DoubleQuoted;
                     value = Value::String(text.clone());
@@ -512,16 +682,20 @@ impl<'f> Loader<'f> {
                 Err(()) => self.mismatch(&suffix, value.kind(), &span)?,
             },
         }
-        Ok(Node { value, span, tag: kept, scalar: Some(Scalar { raw, style }) })
+        Ok(Node {
+            value,
+            span,
+            tag: kept,
+            scalar: Some(Scalar { raw, style }),
+        })
     }
 
     fn known(&self, tag: &granit_parser::Tag) -> Known {
         let full = format!("{}{}", tag.handle(), tag.suffix());
         if let Some(suffix) = full.strip_prefix("tag:yaml.org,2002:") {
             return match suffix {
-                "str" | "int" | "float" | "bool" | "null" | "seq" | "map" | "timestamp" | "binary" | "merge" => {
-                    Known::Core(suffix.to_owned())
-                }
+                "str" | "int" | "float" | "bool" | "null" | "seq" | "map" | "timestamp" | "binary"
+                | "merge" => Known::Core(suffix.to_owned()),
                 _ => Known::No(format!("!!{suffix}")),
             };
         }
@@ -543,8 +717,12 @@ impl<'f> Loader<'f> {
 
     fn mismatch(&mut self, suffix: &str, found: &str, span: &Span) -> Result<(), Stop> {
         self.report(
-            Diagnostic::error(Code::TAG_MISMATCH, span, format!("the value does not fit its tag `!!{suffix}`"))
-                .with_label(format!("this is {found}")),
+            Diagnostic::error(
+                Code::TAG_MISMATCH,
+                span,
+                format!("the value does not fit its tag `!!{suffix}`"),
+            )
+            .with_label(format!("this is {found}")),
         )
     }
 
@@ -555,8 +733,16 @@ impl<'f> Loader<'f> {
         let text = self.file.text();
         let mark = error.marker();
         let at = mark.byte_offset().unwrap_or(text.len()).min(text.len());
-        let line_start = text.get(..at).and_then(|before| before.rfind('\n')).map_or(0, |newline| newline + 1);
-        let line = text.get(line_start..).unwrap_or_default().lines().next().unwrap_or_default();
+        let line_start = text
+            .get(..at)
+            .and_then(|before| before.rfind('\n'))
+            .map_or(0, |newline| newline + 1);
+        let line = text
+            .get(line_start..)
+            .unwrap_or_default()
+            .lines()
+            .next()
+            .unwrap_or_default();
         let indentation = line.len() - line.trim_start_matches([' ', '\t']).len();
         let tab = line.get(..indentation).and_then(|blank| blank.find('\t'));
         let kind = error.kind();
@@ -574,7 +760,12 @@ impl<'f> Loader<'f> {
             Diagnostic::error(Code::TOO_DEEP, &span, message)
         } else if tab_error || tab.is_some() {
             let span = match tab {
-                Some(tab) => Span::new(self.file, line_start + tab..line_start + tab + 1, mark.line(), tab + 1),
+                Some(tab) => Span::new(
+                    self.file,
+                    line_start + tab..line_start + tab + 1,
+                    mark.line(),
+                    tab + 1,
+                ),
                 None => self.span_from(*mark, at, at),
             };
             Diagnostic::error(Code::YAML_TAB, &span, "a tab is used for indentation")
@@ -600,9 +791,8 @@ enum Tagged {
 }
 
 /// The value of a scalar under a core tag.
-fn tagged(suffix: &str, raw: &str) -> Result<Tagged, ()> {
-    // go-yaml takes YAML 1.1 booleans under an explicit `!!bool`, in both versions.
-    let value = resolve(raw, Style::Plain, Dialect::Kubectl);
+fn tagged(suffix: &str, raw: &str, dialect: Dialect) -> Result<Tagged, ()> {
+    let value = resolve(raw, Style::Plain, dialect);
     match (suffix, value) {
         ("str" | "timestamp" | "merge", _) => Ok(Tagged::Text(raw.to_owned())),
         ("int", value @ Value::Int(_)) | ("bool", value @ Value::Bool(_)) | ("null", value @ Value::Null) => {
@@ -613,7 +803,9 @@ fn tagged(suffix: &str, raw: &str) -> Result<Tagged, ()> {
         ("float", Value::Int(value)) => Ok(Tagged::Value(Value::Float(value as f64))),
         ("binary", _) => {
             let packed: String = raw.chars().filter(|c| !c.is_whitespace()).collect();
-            let bytes = base64::engine::general_purpose::STANDARD.decode(packed).map_err(|_| ())?;
+            let bytes = base64::engine::general_purpose::STANDARD
+                .decode(packed)
+                .map_err(|_| ())?;
             String::from_utf8(bytes).map(Tagged::Text).map_err(|_| ())
         }
         _ => Err(()),
@@ -632,10 +824,27 @@ fn key_text(node: &Node, dialect: Dialect) -> Result<String, &'static str> {
 }
 
 fn not_text(node: &Node, kind: &'static str) -> Diagnostic {
-    let finding = Diagnostic::error(Code::KEY_NOT_TEXT, &node.span, format!("a key must be text, and this is {kind}"));
+    let finding = Diagnostic::error(
+        Code::KEY_NOT_TEXT,
+        &node.span,
+        format!("a key must be text, and this is {kind}"),
+    );
     match node.raw() {
         Some(raw) if !raw.is_empty() => finding.with_help(format!("quote it: \"{raw}\"")),
         _ => finding,
+    }
+}
+
+/// Gives the items before `position` what the first of `sources` that has their key says.
+fn override_earlier(items: &mut [Item], position: usize, sources: &[Mapping]) {
+    let mut first: HashMap<&str, &Item> = HashMap::new();
+    for item in sources.iter().flatten() {
+        first.entry(item.key.value.as_str()).or_insert(item);
+    }
+    for item in items.iter_mut().take(position) {
+        if let Some(merged) = first.get(item.key.value.as_str()) {
+            *item = (*merged).clone();
+        }
     }
 }
 

@@ -73,14 +73,27 @@ pub struct Node {
 impl Node {
     /// A list or mapping, or a value that nobody wrote (a default).
     pub fn new(value: Value, span: Span) -> Self {
-        Self { value, span, tag: None, scalar: None }
+        Self {
+            value,
+            span,
+            tag: None,
+            scalar: None,
+        }
     }
 
     /// Text that is to stay text.
     pub fn string(text: impl Into<String>, span: Span) -> Self {
         let text = text.into();
-        let scalar = Some(Scalar { raw: text.clone(), style: Style::DoubleQuoted });
-        Self { value: Value::String(text), span, tag: None, scalar }
+        let scalar = Some(Scalar {
+            raw: text.clone(),
+            style: Style::DoubleQuoted,
+        });
+        Self {
+            value: Value::String(text),
+            span,
+            tag: None,
+            scalar,
+        }
     }
 
     /// The same scalar with another text, typed anew: for interpolation.
@@ -88,7 +101,12 @@ impl Node {
     pub fn with_text(&self, raw: impl Into<String>, dialect: Dialect) -> Self {
         let (raw, style) = (raw.into(), self.style().unwrap_or(Style::Plain));
         let value = resolve(&raw, style, dialect);
-        Self { value, span: self.span.clone(), tag: self.tag, scalar: Some(Scalar { raw, style }) }
+        Self {
+            value,
+            span: self.span.clone(),
+            tag: self.tag,
+            scalar: Some(Scalar { raw, style }),
+        }
     }
 
     /// A scalar's text before typing (`"1.0"` of `1.0`). `None` for lists, mappings and values that nobody wrote.
@@ -108,7 +126,11 @@ impl Node {
 
     /// The text of a string.
     pub fn as_str(&self) -> Option<&str> {
-        if let Value::String(text) = &self.value { Some(text) } else { None }
+        if let Value::String(text) = &self.value {
+            Some(text)
+        } else {
+            None
+        }
     }
 
     /// The text of any scalar but null: a string's own, else as it was spelled (`1.10` stays `1.10`).
@@ -124,12 +146,20 @@ impl Node {
 
     /// A boolean's value.
     pub fn as_bool(&self) -> Option<bool> {
-        if let Value::Bool(value) = self.value { Some(value) } else { None }
+        if let Value::Bool(value) = self.value {
+            Some(value)
+        } else {
+            None
+        }
     }
 
     /// A whole number's value.
     pub fn as_int(&self) -> Option<i64> {
-        if let Value::Int(value) = self.value { Some(value) } else { None }
+        if let Value::Int(value) = self.value {
+            Some(value)
+        } else {
+            None
+        }
     }
 
     /// Any number's value.
@@ -144,12 +174,20 @@ impl Node {
 
     /// A list's items.
     pub fn as_sequence(&self) -> Option<&[Node]> {
-        if let Value::Sequence(items) = &self.value { Some(items) } else { None }
+        if let Value::Sequence(items) = &self.value {
+            Some(items)
+        } else {
+            None
+        }
     }
 
     /// A mapping.
     pub fn as_mapping(&self) -> Option<&Mapping> {
-        if let Value::Mapping(mapping) = &self.value { Some(mapping) } else { None }
+        if let Value::Mapping(mapping) = &self.value {
+            Some(mapping)
+        } else {
+            None
+        }
     }
 
     /// The value of `key`, if this is a mapping that has it.
@@ -181,18 +219,22 @@ impl Node {
                 .unwrap_or_else(|| Json::String(self.raw().map_or_else(|| value.to_string(), str::to_owned))),
             Value::String(text) => Json::String(text.clone()),
             Value::Sequence(items) => Json::Array(items.iter().map(Node::to_json).collect()),
-            Value::Mapping(mapping) => {
-                Json::Object(mapping.iter().map(|item| (item.key.value.clone(), item.value.to_json())).collect())
-            }
+            Value::Mapping(mapping) => Json::Object(
+                mapping
+                    .iter()
+                    .map(|item| (item.key.value.clone(), item.value.to_json()))
+                    .collect(),
+            ),
         }
     }
 }
 
 /// Whole floats become integers, as Go's JSON encoder writes them (`1.0` → `1`, `08` → `8`).
 fn float_to_json(value: f64) -> Option<serde_json::Value> {
-    const EXACT: f64 = 9_007_199_254_740_992.0;
-    if value.fract() == 0.0 && value.abs() <= EXACT {
-        #[expect(clippy::cast_possible_truncation, reason = "whole, and within the exact range")]
+    /// Below 2^63, so that the integer holds it.
+    const LIMIT: f64 = 9.2e18;
+    if value.fract() == 0.0 && value.abs() < LIMIT {
+        #[expect(clippy::cast_possible_truncation, reason = "whole, and within range")]
         return Some(serde_json::Value::from(value as i64));
     }
     serde_json::Number::from_f64(value).map(serde_json::Value::Number)
@@ -231,7 +273,10 @@ impl Mapping {
 
     /// The value of `key`, to change it.
     pub fn get_mut(&mut self, key: &str) -> Option<&mut Node> {
-        self.items.iter_mut().find(|item| item.key.value == key).map(|item| &mut item.value)
+        self.items
+            .iter_mut()
+            .find(|item| item.key.value == key)
+            .map(|item| &mut item.value)
     }
 
     /// The key with its place, and its value.

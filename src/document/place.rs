@@ -22,7 +22,10 @@ impl File {
     /// Holds `text` under `name`. A byte order mark at the start is dropped: it has no column.
     pub fn new(name: impl Into<Arc<str>>, text: &str) -> Self {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        Self(Arc::new(Held { name: name.into(), text: text.into() }))
+        Self(Arc::new(Held {
+            name: name.into(),
+            text: text.into(),
+        }))
     }
 
     /// The name people know the file by.
@@ -115,7 +118,13 @@ impl Span {
     /// A span from positions that are already known.
     pub(super) fn new(file: &File, range: Range<usize>, line: usize, column: usize) -> Self {
         let clip = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-        Self { file: file.clone(), start: clip(range.start), end: clip(range.end), line: clip(line), column: clip(column) }
+        Self {
+            file: file.clone(),
+            start: clip(range.start),
+            end: clip(range.end),
+            line: clip(line),
+            column: clip(column),
+        }
     }
 
     /// The file that the span points into.
@@ -155,7 +164,11 @@ impl Span {
 
     /// The place of its start, to keep.
     pub fn place(&self) -> Place {
-        Place { file: self.file.0.name.clone(), line: self.line, column: self.column }
+        Place {
+            file: self.file.0.name.clone(),
+            line: self.line,
+            column: self.column,
+        }
     }
 }
 
@@ -188,7 +201,10 @@ impl<T> Spanned<T> {
 
     /// The same place, another value.
     pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Spanned<U> {
-        Spanned { value: change(self.value), span: self.span }
+        Spanned {
+            value: change(self.value),
+            span: self.span,
+        }
     }
 }
 

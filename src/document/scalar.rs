@@ -6,7 +6,8 @@
 //! Both tools are Go programs, so both dialects follow go-yaml: `yaml.v3` for `docker compose`, `yaml.v2` (the copy in
 //! sigs.k8s.io/yaml) for `kubectl`. They differ from YAML 1.2 and from each other in fewer places than their version
 //! numbers suggest: old octals (`0644` = 420), underscores (`1_000`) and binary (`0b11`) are numbers in both; `yes`, `on`,
-//! `y` … are booleans only for `kubectl`; sexagesimals (`1:30`) and timestamps stay text in both.
+//! `y` … are booleans only for `kubectl`; sexagesimals (`1:30`) stay text in both. Timestamps too: `yaml.v3` would make a Go
+//! time of `2001-12-14`, which no Compose key takes, so the text is what its author meant. `oracle.tsv` is what Go measured.
 
 use super::node::Value;
 
@@ -59,7 +60,8 @@ pub fn resolve(raw: &str, style: Style, dialect: Dialect) -> Value {
 /// go-yaml's `resolve` for text that starts like a number.
 fn number(raw: &str) -> Option<Value> {
     match raw.as_bytes().first()? {
-        b'.' => go_float(raw),
+        // Here go-yaml leaves the text as it is, and Go takes single underscores between digits.
+        b'.' => go_float(&between_digits(raw)?),
         b'+' | b'-' | b'0'..=b'9' => {
             // go-yaml strips every underscore before it looks, wherever it stands.
             let plain = raw.replace('_', "");
@@ -67,6 +69,16 @@ fn number(raw: &str) -> Option<Value> {
         }
         _ => None,
     }
+}
+
+/// `text` without its underscores, if each stands between two digits.
+fn between_digits(text: &str) -> Option<String> {
+    let bytes = text.as_bytes();
+    let digit = |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_some_and(u8::is_ascii_digit);
+    let fits = (0..bytes.len())
+        .filter(|at| bytes.get(*at) == Some(&b'_'))
+        .all(|at| digit(at.checked_sub(1)) && digit(at.checked_add(1)));
+    fits.then(|| text.replace('_', ""))
 }
 
 /// Go's `strconv.ParseInt(text, 0, 64)`, with `ParseUint` after it. What only fits an unsigned 64-bit number becomes a
@@ -90,10 +102,17 @@ fn integer(text: &str) -> Option<Value> {
         return None;
     }
     let magnitude = u64::from_str_radix(digits, radix).ok()?;
-    let signed = if negative { -i128::from(magnitude) } else { i128::from(magnitude) };
+    let signed = if negative {
+        -i128::from(magnitude)
+    } else {
+        i128::from(magnitude)
+    };
     match i64::try_from(signed) {
         Ok(value) => Some(Value::Int(value)),
-        #[expect(clippy::cast_precision_loss, reason = "JSON readers of the platform lose it in the same way")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "JSON readers of the platform lose it in the same way"
+        )]
         Err(_) if !negative => Some(Value::Float(magnitude as f64)),
         Err(_) => None,
     }
@@ -116,7 +135,10 @@ fn go_float(text: &str) -> Option<Value> {
     if !mantissa_fits || !exponent_fits {
         return None;
     }
-    text.parse::<f64>().ok().filter(|value| value.is_finite()).map(Value::Float)
+    text.parse::<f64>()
+        .ok()
+        .filter(|value| value.is_finite())
+        .map(Value::Float)
 }
 
 #[cfg(test)]
@@ -204,8 +226,47 @@ mod tests {
     fn quoted_text_is_always_a_string() {
         for style in [Style::SingleQuoted, Style::DoubleQuoted, Style::Block] {
             for raw in ["yes", "1", "", "null", "0x1F"] {
-                assert_eq!(resolve(raw, style, Dialect::Kubectl), Value::String(raw.to_owned()));
+                assert_eq!(
+                    resolve(raw, style, Dialect::Kubectl),
+                    Value::String(raw.to_owned())
+                );
             }
+        }
+    }
+
+    /// Numbers compare as numbers; JSON, the last column, writes whole floats as integers.
+    fn comparable(text: &str, json: bool) -> String {
+        match text
+            .strip_prefix("float ")
+            .and_then(|number| number.parse::<f64>().ok())
+        {
+            Some(number) if json && number.fract() == 0.0 && number.abs() < 9.2e18 => {
+                format!("int {number:.0}")
+            }
+            Some(number) => format!("float {number:e}"),
+            None => text.to_owned(),
+        }
+    }
+
+    #[test]
+    fn scalars_are_typed_as_go_measured_them() {
+        for line in include_str!("oracle.tsv")
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+        {
+            let [raw, compose, kubectl] = line.split('\t').collect::<Vec<_>>()[..] else {
+                panic!("{line:?}")
+            };
+            assert_eq!(
+                comparable(&shown(raw, Dialect::Compose), false),
+                comparable(compose, false),
+                "{raw:?} for compose"
+            );
+            assert_eq!(
+                comparable(&shown(raw, Dialect::Kubectl), true),
+                comparable(kubectl, true),
+                "{raw:?} for kubectl"
+            );
         }
     }
 }

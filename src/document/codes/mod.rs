@@ -116,13 +116,35 @@ mod tests {
         let (mut numbers, mut slugs) = (BTreeSet::new(), BTreeSet::new());
         for (area, table) in (1u16..).zip(TABLES) {
             for entry in table {
-                assert_eq!(entry.code.0 / 100, area, "{} stands in the wrong area's table", entry.code);
+                assert_eq!(
+                    entry.code.0 / 100,
+                    area,
+                    "{} stands in the wrong area's table",
+                    entry.code
+                );
                 assert!(numbers.insert(entry.code.0), "{} is declared twice", entry.code);
                 assert!(slugs.insert(entry.slug), "{} is used twice", entry.slug);
-                assert!(entry.slug.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'));
-                assert!(!entry.title.is_empty() && !entry.title.ends_with('.'), "{}: title", entry.code);
-                assert!(entry.explanation.len() >= 80, "{} needs an explanation", entry.code);
-                assert!(entry.explanation.ends_with('\n'), "{}: explanation ends with a line break", entry.code);
+                assert!(
+                    entry
+                        .slug
+                        .chars()
+                        .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+                );
+                assert!(
+                    !entry.title.is_empty() && !entry.title.ends_with('.'),
+                    "{}: title",
+                    entry.code
+                );
+                assert!(
+                    entry.explanation.len() >= 80,
+                    "{} needs an explanation",
+                    entry.code
+                );
+                assert!(
+                    entry.explanation.ends_with('\n'),
+                    "{}: explanation ends with a line break",
+                    entry.code
+                );
             }
         }
     }
@@ -130,7 +152,11 @@ mod tests {
     #[test]
     fn a_code_is_found_by_any_of_its_names() {
         for text in ["E0105", "e105", "0105", "105", "duplicate-key", "Duplicate-Key"] {
-            assert_eq!(Code::find(text).map(|entry| entry.code), Some(Code::DUPLICATE_KEY), "{text}");
+            assert_eq!(
+                Code::find(text).map(|entry| entry.code),
+                Some(Code::DUPLICATE_KEY),
+                "{text}"
+            );
         }
         assert!(Code::find("E9999").is_none());
         assert!(Code::find("").is_none());

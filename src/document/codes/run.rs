@@ -1,4 +1,3 @@
 //! `E06xx`: plan, gate, apply.
 
-codes! {
-}
+codes! {}

@@ -1,4 +1,3 @@
 //! `E04xx`: source and Git.
 
-codes! {
-}
+codes! {}

@@ -1,4 +1,3 @@
 //! `E07xx`: usage.
 
-codes! {
-}
+codes! {}

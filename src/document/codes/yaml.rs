@@ -91,7 +91,8 @@ values unless configured): the \"billion laughs\" pattern, where each anchor rep
         <<: *base           # or  <<: [*base, *logging]
         image: nginx
 
-Keys written in the mapping win over merged ones; in a list, the earlier mapping wins.
+Keys written in the mapping win over merged ones; in a list, the earlier mapping wins. In Kubernetes manifests a
+merge key wins over keys that are written before it, because kubectl reads it so: write `<<:` first.
 ";
     NUL_BYTE = 114, "nul-byte", "the file holds a NUL byte",
 "A NUL byte never belongs in a manifest; the file is most likely binary, UTF-16, or damaged. The place of the
