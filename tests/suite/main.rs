@@ -10,6 +10,7 @@
 
 #[macro_use]
 mod support;
+mod docker_client;
 mod environment;
 mod guard;
 mod layering;

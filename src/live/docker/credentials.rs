@@ -223,11 +223,11 @@ impl Credentials {
         let config = load(&dir.join("config.json"), files)?;
         let server = image.registry_key();
         let helper = config.helpers.get(server).filter(|name| !name.is_empty());
-        if let Some(helper) = helper.or(Some(&config.store).filter(|name| !name.is_empty())) {
-            if let Some(auth) = self.ask_helper(helper, server).await? {
-                return Ok(Some(auth));
-            }
-            // The CLI, too, looks into the file for what its keychain does not have.
+        // The CLI, too, looks into the file for what its keychain does not have.
+        if let Some(helper) = helper.or(Some(&config.store).filter(|name| !name.is_empty()))
+            && let Some(auth) = self.ask_helper(helper, server).await?
+        {
+            return Ok(Some(auth));
         }
         from_file(&config, server).map_err(|reason| CredentialsError::Malformed {
             path: dir.join("config.json"),

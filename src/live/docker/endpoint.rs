@@ -331,7 +331,7 @@ struct Resolver<'a> {
 
 impl Resolver<'_> {
     fn as_docker_would(&self) -> Result<Endpoint, EndpointError> {
-        if let Some(endpoint) = self.from_host_variable()? {
+        if let Some(endpoint) = self.host_variable()? {
             return Ok(endpoint);
         }
         if let Some(context) = set(self.env.context.as_deref()) {
@@ -347,7 +347,7 @@ impl Resolver<'_> {
         Ok(self.default_socket())
     }
 
-    fn from_host_variable(&self) -> Result<Option<Endpoint>, EndpointError> {
+    fn host_variable(&self) -> Result<Option<Endpoint>, EndpointError> {
         let Some(host) = set(self.env.host.as_deref()) else {
             return Ok(None);
         };
@@ -371,9 +371,7 @@ impl Resolver<'_> {
     fn context(&self, name: &str, origin: &str) -> Result<Endpoint, EndpointError> {
         // `default` is not stored: it is DOCKER_HOST, else the socket.
         if name == "default" {
-            return Ok(self
-                .from_host_variable()?
-                .unwrap_or_else(|| self.default_socket()));
+            return Ok(self.host_variable()?.unwrap_or_else(|| self.default_socket()));
         }
         let missing = || EndpointError::NoContext {
             name: name.to_owned(),

@@ -387,13 +387,13 @@ impl LiveError {
     }
 
     /// The failure that an engine's error answer means.
-    pub(crate) fn answered(call: impl Into<String>, status: u16, message: String) -> Self {
+    pub(crate) fn answered(call: &str, status: u16, message: String) -> Self {
         Self::new(call, classify(status, message))
     }
 
     /// The failure that an engine's error answer to a registry call (pull, distribution) means. Engines differ: 28 passes a
     /// registry's 401 and 429 on, 29 answers 500 with the reason only in the text.
-    pub(crate) fn registry(call: impl Into<String>, status: u16, message: String) -> Self {
+    pub(crate) fn registry(call: &str, status: u16, message: String) -> Self {
         Self::new(call, classify_registry(status, message))
     }
 }

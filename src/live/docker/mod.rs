@@ -7,3 +7,6 @@ pub mod op;
 pub mod error;
 pub mod endpoint;
 pub mod credentials;
+mod transport;
+pub mod info;
+pub mod client;
