@@ -13,3 +13,4 @@ pub mod release;
 pub mod journal;
 pub mod plan;
 pub mod gate;
+pub mod apply;
