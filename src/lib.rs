@@ -14,3 +14,5 @@ pub mod journal;
 pub mod plan;
 pub mod gate;
 pub mod apply;
+pub mod settle;
+pub mod rollback;

@@ -198,6 +198,7 @@ pub async fn apply(approved: &ApprovedPlan, phase: Phase, hands: Hands<'_>) -> A
             (change.key.clone(), outcome)
         })
         .collect();
+    drop(running);
     Applied { outcomes, symbols: symbols.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) }
 }
 
