@@ -3,7 +3,7 @@
 # Needs Go; about 5 minutes of CPU, once.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-cache=${DRIFTLESS_CACHE:-$HOME/.cache/driftless}/engines
+cache=${DRIFTLESS_CACHE:-$HOME/.cache/driftless}/engines/$(cat "$here/generation")
 engine=v2.0.0-beta.24 version=29.9.3 runc=1.5.2 moby=github.com/moby/moby/v2
 stamp=$(cksum <"$here/build29.sh") bin=$cache/29/bin
 [ "$(cat "$cache/29/.ready" 2>/dev/null)" = "$stamp" ] && exit 0

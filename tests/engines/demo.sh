@@ -13,4 +13,4 @@ case ${DOCKER_HOST:-unix:///var/run/docker.sock} in
 esac
 tests/engines/setup.sh
 echo "demo: no Docker engine answers here; starting one that leaves nothing behind" >&2
-exec tests/engines/throwaway.sh "$cache/engines/28/bin" "${demo[@]}" "$@"
+exec tests/engines/throwaway.sh "$cache/engines/$(cat tests/engines/generation)/28/bin" "${demo[@]}" "$@"

@@ -3,17 +3,18 @@
 # an ssh server, and the offline test images' parts. Idempotent; silent and quick when nothing is to do.
 #
 # Nothing is installed on the system but a missing git or C compiler: packages are fetched with a private apt folder and
-# unpacked under the cache (${DRIFTLESS_CACHE:-~/.cache/driftless}/engines), so no service starts and no file in /etc changes.
+# unpacked under the cache (${DRIFTLESS_CACHE:-~/.cache/driftless}/engines/N), so no service starts and no file in /etc changes.
+# N is in the file `generation`: raise it when what this script makes changes. Checkouts of different ages then do not
+# replace each other's engines, which may be running.
 #
-#   engines/20/bin   engine 20.10 (the oldest supported), with iptables and runc
-#   engines/28/bin   engine 28, docker CLI 28, docker compose 2
-#   engines/29/bin   engine 29, only after build29.sh
-#   engines/lib      the shared libraries that a small machine may lack
-#   engines/tools    busybox, docker-registry, sshd, web (the server in the test images)
+#   20/bin   engine 20.10 (the oldest supported), with iptables and runc
+#   28/bin   engine 28, docker CLI 28, docker compose 2
+#   29/bin   engine 29, only after build29.sh
+#   lib      the shared libraries that a small machine may lack
+#   tools    busybox, docker-registry, sshd, web (the server in the test images)
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-cache=${DRIFTLESS_CACHE:-$HOME/.cache/driftless}/engines
-stamp=$(cat "$here/setup.sh" "$here/web.rs" | cksum)
+cache=${DRIFTLESS_CACHE:-$HOME/.cache/driftless}/engines/$(cat "$here/generation")
 
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 missing=()
@@ -24,10 +25,19 @@ if [ ${#missing[@]} -gt 0 ]; then
   as_root env DEBIAN_FRONTEND=noninteractive sh -c 'apt-get update -qq && apt-get install -qq -y --no-install-recommends "$@"' _ "${missing[@]}" >&2
 fi
 
-[ "$(cat "$cache/.ready" 2>/dev/null)" = "$stamp" ] && exit 0
+# The server in the test images: static, so an image is this file and busybox.
+web_server() {
+  local stamp; stamp=$(cksum <"$here/web.rs")
+  [ "$(cat "$cache/tools/web.cksum" 2>/dev/null)" = "$stamp" ] && return
+  rustc --edition 2024 -O -C target-feature=+crt-static -C panic=abort -C strip=symbols -o "$cache/tools/web.$$" "$here/web.rs"
+  mv "$cache/tools/web.$$" "$cache/tools/web"
+  echo "$stamp" >"$cache/tools/web.cksum"
+}
+
+if [ -e "$cache/.ready" ]; then web_server; exit 0; fi
 mkdir -p "$cache"
 exec 9>"$cache/.lock"; flock 9
-[ "$(cat "$cache/.ready" 2>/dev/null)" = "$stamp" ] && exit 0      # another run did it while this one waited
+if [ -e "$cache/.ready" ]; then web_server; exit 0; fi           # another run did it while this one waited
 echo "setup: fetching Docker engines into $cache" >&2
 
 # --- a private apt folder --------------------------------------------------------------------------------------------
@@ -80,7 +90,11 @@ for lib in "$base"/usr/lib/*-linux-gnu/*.so.* "$base"/lib/*-linux-gnu/*.so.*; do
   name=${lib##*/}
   ldconfig -p 2>/dev/null | grep -q "^[[:space:]]*$name " || /sbin/ldconfig -p 2>/dev/null | grep -q "^[[:space:]]*$name " || ln -sf "$lib" "$cache/lib/$name"
 done
-ln -sf "$base/bin/busybox" "$base/usr/bin/docker-registry" "$base/usr/sbin/sshd" "$base/usr/bin/ssh" "$base/usr/bin/ssh-keygen" "$cache/tools/"
+ln -sf "$base/bin/busybox" "$base/usr/bin/docker-registry" "$cache/tools/"
+for tool in "$base/usr/sbin/sshd" "$base/usr/bin/ssh" "$base/usr/bin/ssh-keygen"; do
+  printf '#!/bin/sh\nLD_LIBRARY_PATH=%s${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} exec %s "$@"\n' "$cache/lib" "$tool" >"$cache/tools/${tool##*/}"
+  chmod +x "$cache/tools/${tool##*/}"
+done
 xtables=$(dirname "$(find "$base" -name libxt_conntrack.so | head -1)")
 
 # engine NAME ROOT: engines/NAME/bin, with what the engine calls besides its own programs
@@ -112,9 +126,7 @@ mkdir -p "$cache/28/cli-plugins"
 ln -sf "$plugin" "$cache/28/cli-plugins/docker-compose"
 ln -sf "$plugin" "$cache/28/bin/docker-compose"
 
-# --- the server in the test images: static, so an image is this file and busybox ----------------------------------------
-rustc --edition 2024 -O -C target-feature=+crt-static -C panic=abort -C strip=symbols -o "$cache/tools/web" "$here/web.rs"
-
+web_server
 rm -rf "$a/debs" "$a/cache" "$a/state"
-echo "$stamp" >"$cache/.ready"
+touch "$cache/.ready"
 echo "setup: engines are ready" >&2

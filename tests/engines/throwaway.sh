@@ -1,7 +1,7 @@
 #!/bin/bash
 # throwaway.sh BINDIR CMD...: runs CMD with DOCKER_HOST set to an engine of its own; when CMD ends, everything of that engine is gone.
 #
-# BINDIR holds dockerd and what it calls (engines/28/bin of setup.sh). For CMD: DOCKER_HOST, DRIFTLESS_ENGINE_DIR (socket, log)
+# BINDIR holds dockerd and what it calls (28/bin of setup.sh). For CMD: DOCKER_HOST, DRIFTLESS_ENGINE_DIR (socket, log)
 # and DRIFTLESS_ENGINE_PID (a process in the engine's namespaces, as the caller numbers it: nsenter --net --target).
 #
 # Network namespace: own bridges, firewall rules and 127.0.0.1 ports. Mount namespace: no mount is left behind. PID namespace:

@@ -7,7 +7,8 @@ use crate::support::driftless::TestEnv;
 use crate::support::engine::{Engine, Version};
 use crate::support::proxy::{Fault, Proxy};
 use crate::support::registry::{FakeRegistry, PASSWORD, Registry};
-use crate::support::repo::Repo;
+use crate::support::repo::{Repo, hermetic_git};
+use crate::support::sshd::Sshd;
 use crate::support::{images, wait_until};
 
 on_engines! {
@@ -171,6 +172,39 @@ fn commit_ids_are_the_same_in_every_run() {
         .collect();
     assert_eq!(ids[0], ids[1]);
     assert_eq!(ids[0].len(), 40);
+}
+
+#[test]
+fn the_ssh_server_serves_a_known_key_and_refuses_another() {
+    let (server, repo) = (
+        Sshd::start(),
+        Repo::with(&[("apps/web/compose.yaml", "services: {}\n")]),
+    );
+    let home = tempfile::tempdir().unwrap();
+    let known_hosts = home.path().join("known_hosts");
+    std::fs::write(&known_hosts, server.known_hosts()).unwrap();
+    let ls_remote = |key: &std::path::Path| {
+        let ssh = format!(
+            "{} -F none -o BatchMode=yes -o IdentitiesOnly=yes -o IdentityFile={} -o UserKnownHostsFile={}",
+            crate::support::engines_cache().join("tools/ssh").display(),
+            key.display(),
+            known_hosts.display()
+        );
+        let mut git = hermetic_git(home.path());
+        CommandOutput::of(git.env("GIT_SSH_COMMAND", ssh).args([
+            "ls-remote",
+            &server.url(&repo.path()),
+            "main",
+        ]))
+    };
+    let listed = ls_remote(&server.client_key());
+    assert_eq!(
+        listed.clone().success().stdout,
+        format!("{}\trefs/heads/main\n", repo.head()),
+        "{}",
+        server.log()
+    );
+    assert_ne!(ls_remote(&home.path().join("no-key")).status, Some(0));
 }
 
 #[test]

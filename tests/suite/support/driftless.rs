@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::command::CommandOutput;
 use super::engine::Engine;
-use super::wait_for;
+use super::{engines_cache, wait_for};
 
 /// A user's home: environment, configuration and state for some runs of `driftless`.
 pub struct TestEnv {
@@ -78,7 +78,7 @@ impl TestEnv {
             .engine
             .map_or_else(|| Command::new(binary), |engine| engine.inside(binary));
         command.args(arguments).current_dir(folder).env_clear();
-        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("PATH", path());
         command
             .env("HOME", self.home())
             .env("COLUMNS", "120")
@@ -120,6 +120,14 @@ impl Default for TestEnv {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// The machine's programs, and after them those that a small machine lacks (ssh).
+fn path() -> std::ffi::OsString {
+    let mut path = std::env::var_os("PATH").unwrap_or_default();
+    path.push(":");
+    path.push(engines_cache().join("tools"));
+    path
 }
 
 fn no_output() -> std::process::Output {

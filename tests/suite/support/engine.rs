@@ -96,7 +96,6 @@ pub struct Engine {
     folder: PathBuf,
     pid: u32,
     network: File,
-    cli_config: tempfile::TempDir,
     child: Child,
     lifeline: Option<ChildStdin>,
     names: AtomicUsize,
@@ -169,10 +168,12 @@ impl Engine {
             panic!("engine {} did not start; what it said is above", version.number());
         };
         let network = File::open(format!("/proc/{pid}/ns/net")).expect("the engine runs");
-        let cli_config = tempfile::tempdir().expect("a folder for the CLI");
+        // In the engine's folder, which the script removes: a shared engine is never dropped.
+        let cli_config = Path::new(folder).join("cli");
+        std::fs::create_dir(&cli_config).expect("a folder in the engine's folder");
         std::os::unix::fs::symlink(
             engines_cache().join("28/cli-plugins"),
-            cli_config.path().join("cli-plugins"),
+            cli_config.join("cli-plugins"),
         )
         .expect("a link in a new folder");
         Engine {
@@ -180,7 +181,6 @@ impl Engine {
             folder: folder.into(),
             pid: pid.parse().expect("a process id"),
             network,
-            cli_config,
             child,
             lifeline,
             names: AtomicUsize::new(1),
@@ -204,8 +204,8 @@ impl Engine {
     }
 
     /// The `DOCKER_CONFIG` folder of its CLI: credentials of a `docker login` are here.
-    pub fn cli_config(&self) -> &Path {
-        self.cli_config.path()
+    pub fn cli_config(&self) -> PathBuf {
+        self.folder.join("cli")
     }
 
     /// What `dockerd` logged.
@@ -232,8 +232,8 @@ impl Engine {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command
-            .env("HOME", self.cli_config.path())
-            .env("DOCKER_CONFIG", self.cli_config.path());
+            .env("HOME", self.cli_config())
+            .env("DOCKER_CONFIG", self.cli_config());
         command.env("DOCKER_HOST", self.docker_host());
         command
     }

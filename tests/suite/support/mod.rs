@@ -12,6 +12,7 @@ pub mod repo;
 pub mod driftless;
 pub mod proxy;
 pub mod registry;
+pub mod sshd;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -56,5 +57,7 @@ pub fn engines_cache() -> PathBuf {
         || PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache/driftless"),
         PathBuf::from,
     );
-    cache.join("engines")
+    cache
+        .join("engines")
+        .join(include_str!("../../engines/generation").trim())
 }
