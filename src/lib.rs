@@ -16,3 +16,4 @@ pub mod gate;
 pub mod apply;
 pub mod settle;
 pub mod rollback;
+pub mod report;
