@@ -12,6 +12,7 @@ mod node;
 mod scalar;
 mod diagnostic;
 mod snippet;
+mod build;
 mod load;
 mod fields;
 
