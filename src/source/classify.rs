@@ -10,6 +10,9 @@ pub(super) fn classify(at: &str, host: &str, seen: bool, stderr: &str) -> Source
     let has = |needles: &[&str]| needles.iter().any(|needle| stderr.contains(needle));
     let at = at.to_owned();
     let detail = clean(stderr);
+    if has(&["fsck error"]) {
+        return SourceError::Corrupt { at, detail };
+    }
     if has(&["REMOTE HOST IDENTIFICATION HAS CHANGED"]) {
         return SourceError::ChangedHostKey { at, known: String::from("unknown"), offered: offered(stderr) };
     }
@@ -41,7 +44,7 @@ pub(super) fn classify(at: &str, host: &str, seen: bool, stderr: &str) -> Source
     if has(&["returned error: 5", "returned error: 429", "Could not resolve host", "Failed to connect", "Couldn't connect",
         "Connection refused", "Connection reset", "Connection timed out", "timed out", "No route to host",
         "Network is unreachable", "Could not resolve hostname", "Empty reply from server", "Recv failure",
-        "the remote end hung up unexpectedly", "early EOF", "RPC failed", "Connection closed", "transfer closed"]) && !has(&["fsck error"])
+        "the remote end hung up unexpectedly", "early EOF", "RPC failed", "Connection closed", "transfer closed"])
     {
         return SourceError::Unreachable { at, detail };
     }
@@ -124,7 +127,8 @@ pub(super) fn offending(stderr: &str) -> Option<(String, usize)> {
 /// The `Location:` a server gave, out of a trace of HTTP headers.
 pub(super) fn redirect_target(trace: &str) -> Option<String> {
     trace.lines().find_map(|line| {
-        let (_, header) = line.split_once("recv header: ")?;
+        // Git 2.39 writes `Recv`, later ones `recv`.
+        let (_, header) = line.split_once("ecv header: ")?;
         let (name, value) = header.split_once(':')?;
         name.eq_ignore_ascii_case("location").then(|| value.trim().to_owned())
     })
@@ -155,7 +159,7 @@ mod tests {
             ("fatal: unable to access 'https://h/': server certificate verification failed. CAfile: none", "E0413"),
             ("ssh: connect to host h port 1: Connection refused\nfatal: Could not read from remote repository.", "E0414"),
             ("No ED25519 host key is known for h and you have requested strict checking.\nHost key verification failed.", "E0408"),
-            ("error: object 1234: hasDotgit: contains '.git'\nfatal: fsck error in packed object", "E0418"),
+            ("error: object 1234: hasDotgit: contains '.git'\nfatal: fsck error in packed object\nfatal: fetch-pack: invalid index-pack output", "E0418"),
             ("fatal: something new", "E0421"),
         ] {
             assert_eq!(code(stderr), expected, "{stderr}");

@@ -3,7 +3,7 @@
 //! In: a path. Out: refs, commits and the state of the working directory. Guaranteed: nothing is written: no mirror, no
 //! worktree, no index refresh. Must not: run hooks, filters or anything the repository's configuration names.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, BinaryHeap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -17,6 +17,9 @@ use super::reference::{GitRef, similar};
 use super::{CommitInfo, Movement, Resolved};
 use crate::clock::Timestamp;
 use crate::names::Revision;
+
+/// How many commits a walk looks at. What lies behind is treated as not here.
+const WALK_LIMIT: usize = 20_000;
 
 /// A file that differs from the commit.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -230,21 +233,14 @@ pub(super) fn commits_between(
     at: &str,
 ) -> Result<Vec<CommitInfo>, SourceError> {
     let wrong = |error: git2::Error| describe(at, &error);
-    let mut walk = repository.revwalk().map_err(wrong)?;
-    walk.set_sorting(git2::Sort::TOPOLOGICAL | git2::Sort::TIME).map_err(wrong)?;
-    walk.push(commit_of(repository, to, at)?.id()).map_err(wrong)?;
-    if let Some(from) = from
-        && let Ok(commit) = commit_of(repository, from, at)
-    {
-        walk.hide(commit.id()).map_err(wrong)?;
+    let tip = commit_of(repository, to, at)?.id();
+    let mut hidden = HashSet::new();
+    if let Some(from) = from.and_then(|from| commit_of(repository, from, at).ok()) {
+        let (behind, _) = history(repository, from.id(), &HashSet::new(), WALK_LIMIT).map_err(wrong)?;
+        hidden.extend(behind.iter().map(git2::Commit::id));
     }
-    let mut commits = Vec::new();
-    for oid in walk.take(limit) {
-        let oid = oid.map_err(wrong)?;
-        let commit = repository.find_commit(oid).map_err(wrong)?;
-        commits.push(info_of(&commit, revision_of(oid, at)?));
-    }
-    Ok(commits)
+    let (commits, _) = history(repository, tip, &hidden, limit).map_err(wrong)?;
+    commits.iter().map(|commit| Ok(info_of(commit, revision_of(commit.id(), at)?))).collect()
 }
 
 /// How the tip moved. `None`: a shallow history does not reach far enough to tell.
@@ -257,18 +253,73 @@ pub(super) fn movement(repository: &Repository, from: &Revision, to: &Revision, 
     let Ok(old) = commit_of(repository, from, at).map(|commit| commit.id()) else {
         return Ok(if repository.is_shallow() { None } else { Some(Movement::Forced { back: false }) });
     };
+    if repository.is_shallow() {
+        return shallow_movement(repository, old, new).map_err(wrong);
+    }
     if repository.graph_descendant_of(new, old).map_err(wrong)? {
         return Ok(Some(Movement::Advanced));
     }
     if repository.graph_descendant_of(old, new).map_err(wrong)? {
         return Ok(Some(Movement::Forced { back: true }));
     }
-    Ok(match repository.merge_base(old, new) {
-        Ok(_) => Some(Movement::Forced { back: false }),
-        Err(error) if error.code() == ErrorCode::NotFound && repository.is_shallow() => None,
-        Err(error) if error.code() == ErrorCode::NotFound => Some(Movement::Unrelated),
-        Err(error) => return Err(wrong(error)),
+    match repository.merge_base(old, new) {
+        Ok(_) => Ok(Some(Movement::Forced { back: false })),
+        Err(error) if error.code() == ErrorCode::NotFound => Ok(Some(Movement::Unrelated)),
+        Err(error) => Err(wrong(error)),
+    }
+}
+
+/// libgit2's graph walks fail at the edge of a shallow history ("object not found", 1.9), so the few commits that a mirror
+/// holds are walked here, and the edge is an answer: it may go on behind it.
+fn shallow_movement(repository: &Repository, old: git2::Oid, new: git2::Oid) -> Result<Option<Movement>, git2::Error> {
+    let (behind_new, new_cut) = history(repository, new, &HashSet::new(), WALK_LIMIT)?;
+    if behind_new.iter().any(|commit| commit.id() == old) {
+        return Ok(Some(Movement::Advanced));
+    }
+    let (behind_old, old_cut) = history(repository, old, &HashSet::new(), WALK_LIMIT)?;
+    if behind_old.iter().any(|commit| commit.id() == new) {
+        return Ok(Some(Movement::Forced { back: true }));
+    }
+    let known: HashSet<git2::Oid> = behind_new.iter().map(git2::Commit::id).collect();
+    Ok(match behind_old.iter().any(|commit| known.contains(&commit.id())) {
+        // Where the new history is cut, the old tip may still lie behind the cut.
+        true if !new_cut => Some(Movement::Forced { back: false }),
+        false if !new_cut && !old_cut => Some(Movement::Unrelated),
+        _ => None,
     })
+}
+
+/// The commits behind `tip`, newest first, without those in `hidden`, and whether the walk met the edge of what is here.
+fn history<'r>(
+    repository: &'r Repository,
+    tip: git2::Oid,
+    hidden: &HashSet<git2::Oid>,
+    limit: usize,
+) -> Result<(Vec<git2::Commit<'r>>, bool), git2::Error> {
+    let mut found = Vec::new();
+    let mut cut = false;
+    let mut known = HashSet::from([tip]);
+    let mut ahead = BinaryHeap::from([(i64::MAX, tip)]);
+    while let Some((_, oid)) = ahead.pop() {
+        if hidden.contains(&oid) {
+            continue;
+        }
+        if found.len() >= limit {
+            return Ok((found, true));
+        }
+        let commit = repository.find_commit(oid)?;
+        for parent in commit.parent_ids().filter(|parent| known.insert(*parent)) {
+            match repository.find_commit(parent) {
+                Ok(parent) => ahead.push((parent.time().seconds(), parent.id())),
+                Err(error) if error.code() == ErrorCode::NotFound => cut = true,
+                Err(error) => return Err(error),
+            }
+        }
+        // A grafted commit shows no parents although it has some.
+        cut |= commit.parent_count() == 0 && commit.raw_header().is_ok_and(|header| header.contains("\nparent "));
+        found.push(commit);
+    }
+    Ok((found, cut))
 }
 
 /// What libgit2 said, typed.

@@ -14,3 +14,4 @@ mod docker_client;
 mod environment;
 mod guard;
 mod layering;
+mod source;
