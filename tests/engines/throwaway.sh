@@ -32,7 +32,7 @@ dir=$(mktemp -d /tmp/driftless-engine.XXXXXX); chmod 755 "$dir"
 exec 8>"$dir/lock"; flock 8
 trap 'discard "$dir"' EXIT
 child=
-trap '[ -z "$child" ] || kill -KILL "$child" 2>/dev/null; exit 143' TERM INT HUP
+trap '[ -z "$child" ] || { kill -KILL "$child"; wait "$child" || true; } 2>/dev/null; exit 143' TERM INT HUP
 mkdir "$dir/data"
 # Swarm writes /var/lib/docker/network/files whatever --data-root says, so a tmpfs covers it. The folder must exist for that.
 mkdir -p /var/lib/docker 2>/dev/null || true

@@ -12,7 +12,12 @@ use crate::support::engine::{Engine, Version};
 use crate::support::proxy::{Fault, Proxy};
 
 fn run<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
 }
 
 async fn connect(engine: &Engine) -> Client {
@@ -170,7 +175,9 @@ on_engines! {
 fn what_does_not_answer_like_an_engine_says_so() {
     let folder = tempfile::tempdir().unwrap();
     run(async {
-        let absent = Client::connect(&Endpoint::unix(folder.path().join("no.sock"))).await.unwrap_err();
+        let absent = Client::connect(&Endpoint::unix(folder.path().join("no.sock")))
+            .await
+            .unwrap_err();
         assert_eq!(absent.code().to_string(), "E0501");
         assert!(absent.engine_is_away());
 
@@ -179,11 +186,23 @@ fn what_does_not_answer_like_an_engine_says_so() {
         assert_eq!(code(Client::connect(&Endpoint::unix(stale)).await), "E0503");
 
         for (answer, expected) in [
-            ("HTTP/1.1 200 OK\r\ncontent-length: 6\r\nconnection: close\r\n\r\n<html>", "E0505"),
+            (
+                "HTTP/1.1 200 OK\r\ncontent-length: 6\r\nconnection: close\r\n\r\n<html>",
+                "E0505",
+            ),
             ("SSH-2.0-OpenSSH_9.2\r\n", "E0505"),
-            ("HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\nconnection: close\r\n\r\nno", "E0505"),
-            ("HTTP/1.1 200 OK\r\ncontent-length: 28\r\nconnection: close\r\n\r\n{\"ApiVersion\":\"1.24\",\"x\":11}", "E0506"),
-            ("HTTP/1.1 200 OK\r\ncontent-length: 45\r\nconnection: close\r\n\r\n{\"ApiVersion\":\"9.9\",\"MinAPIVersion\":\"9.1\"   }", "E0507"),
+            (
+                "HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\nconnection: close\r\n\r\nno",
+                "E0505",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\ncontent-length: 28\r\nconnection: close\r\n\r\n{\"ApiVersion\":\"1.24\",\"x\":11}",
+                "E0506",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\ncontent-length: 45\r\nconnection: close\r\n\r\n{\"ApiVersion\":\"9.9\",\"MinAPIVersion\":\"9.1\"   }",
+                "E0507",
+            ),
             ("", "E0510"),
         ] {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -30,7 +30,7 @@ fn reached(file: &Path, all: &BTreeSet<PathBuf>, found: &mut BTreeSet<PathBuf>) 
         parent.join(stem)
     };
     let declaration = regex::Regex::new(
-        r#"(?m)^\s*(?:#\[path\s*=\s*"([^"]+)"\]\s*)?(?:pub(?:\([^)]*\))?\s+)?mod\s+(\w+)\s*;"#,
+        r#"(?m)(?:^|;)\s*(?:#\[path\s*=\s*"([^"]+)"\]\s*)?(?:pub(?:\([^)]*\))?\s+)?mod\s+(\w+)\b"#,
     )
     .expect("a valid pattern");
     let text = std::fs::read_to_string(file).expect("the file can be read");

@@ -34,7 +34,7 @@ static TEST_FILE: LazyLock<Regex> = LazyLock::new(|| {
 
 /// The top modules, in the order of their lines.
 fn order(lib: &str) -> Vec<String> {
-    pattern(r"(?m)^(?:pub(?:\([^)]*\))? )?mod (\w+);")
+    pattern(r"(?m)(?:^|;)\s*(?:pub(?:\([^)]*\))? )?mod (\w+)\b")
         .captures_iter(lib)
         .map(|found| found[1].to_owned())
         .collect()
