@@ -17,3 +17,4 @@ pub mod apply;
 pub mod settle;
 pub mod rollback;
 pub mod report;
+pub mod history;

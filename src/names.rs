@@ -253,6 +253,11 @@ impl RunId {
         Self(format!("r-{:010x}{}", millis, hex::encode(random)).into())
     }
 
+    /// An id read back from the store.
+    pub fn read_back(raw: &str) -> Self {
+        Self(raw.into())
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
