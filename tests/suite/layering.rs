@@ -20,8 +20,9 @@ fn pattern(text: &str) -> Regex {
 }
 
 static EFFECT: LazyLock<Regex> = LazyLock::new(|| {
+    // Of std::process only what starts or ends one: an ExitCode is a plain value.
     pattern(
-        r"\b(?:tokio|bollard|kube|git2|rusqlite)::|\bstd::(?:fs|env|process)\b|\buse std::\{[^;]*\b(?:fs|env|process)\b",
+        r"\b(?:tokio|bollard|kube|git2|rusqlite)::|\bstd::(?:fs|env)\b|\buse std::\{[^;]*\b(?:fs|env)\b|\bprocess::(?:Command|Child|Stdio|exit|abort)\b",
     )
 });
 static CRATE_PATH: LazyLock<Regex> = LazyLock::new(|| pattern(r"\bcrate::(\w+)"));
@@ -231,6 +232,8 @@ fn an_effect_in_a_pure_folder_is_found_in_every_form() {
     assert_eq!(of("plan/mod.rs", "let text = std::fs::read(path);"), 1);
     assert_eq!(of("plan/mod.rs", "use std::{collections::BTreeMap, env};"), 1);
     assert_eq!(of("render/compose/mod.rs", "use tokio::sync::Mutex;"), 1);
+    assert_eq!(of("report/exit.rs", "std::process::Command::new(program)"), 1);
+    assert_eq!(of("report/exit.rs", "use std::process::ExitCode;"), 0);
     assert_eq!(of("live/docker/mod.rs", "use tokio::sync::Mutex;"), 0);
     assert_eq!(of("plan/mod.rs", "use std::{collections::BTreeMap, fmt};"), 0);
     assert_eq!(

@@ -34,7 +34,11 @@ impl HttpServer {
         let address = listener.local_addr().unwrap().to_string();
         let mood = Arc::new(Mutex::new(Mood::Git));
         let requests = Arc::new(AtomicUsize::new(0));
-        let server = Self { address, mood: Arc::clone(&mood), requests: Arc::clone(&requests) };
+        let server = Self {
+            address,
+            mood: Arc::clone(&mood),
+            requests: Arc::clone(&requests),
+        };
         let root = root.to_owned();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -60,21 +64,36 @@ impl HttpServer {
     }
 }
 
-fn serve(mut stream: TcpStream, root: &Path, mood: &Mutex<Mood>, requests: &AtomicUsize) -> std::io::Result<()> {
+fn serve(
+    mut stream: TcpStream,
+    root: &Path,
+    mood: &Mutex<Mood>,
+    requests: &AtomicUsize,
+) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut first = String::new();
     reader.read_line(&mut first)?;
     let mut words = first.split_whitespace();
-    let (method, target) = (words.next().unwrap_or("GET").to_owned(), words.next().unwrap_or("/").to_owned());
+    let (method, target) = (
+        words.next().unwrap_or("GET").to_owned(),
+        words.next().unwrap_or("/").to_owned(),
+    );
     requests.fetch_add(1, Ordering::Relaxed);
     let mut headers = Vec::new();
     loop {
         let mut line = String::new();
         reader.read_line(&mut line)?;
-        let Some((name, value)) = line.trim().split_once(':') else { break };
+        let Some((name, value)) = line.trim().split_once(':') else {
+            break;
+        };
         headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
-    let header = |wanted: &str| headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.clone());
+    let header = |wanted: &str| {
+        headers
+            .iter()
+            .find(|(name, _)| name == wanted)
+            .map(|(_, value)| value.clone())
+    };
     if header("expect").is_some() {
         stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
     }
@@ -92,7 +111,12 @@ fn serve(mut stream: TcpStream, root: &Path, mood: &Mutex<Mood>, requests: &Atom
             }
         }
     } else {
-        body = vec![0; header("content-length").and_then(|value| value.parse().ok()).unwrap_or(0)];
+        body = vec![
+            0;
+            header("content-length")
+                .and_then(|value| value.parse().ok())
+                .unwrap_or(0)
+        ];
         reader.read_exact(&mut body)?;
     }
     let mood = mood.lock().unwrap().clone();
@@ -100,14 +124,21 @@ fn serve(mut stream: TcpStream, root: &Path, mood: &Mutex<Mood>, requests: &Atom
     match mood {
         Mood::Status(401) => answer(&mut stream, "401 x\r\nWWW-Authenticate: Basic realm=\"x\"", b""),
         Mood::Status(code) => answer(&mut stream, &format!("{code} x"), b""),
-        Mood::Html => answer(&mut stream, "200 OK\r\nContent-Type: text/html", b"<html><body>please log in</body></html>"),
+        Mood::Html => answer(
+            &mut stream,
+            "200 OK\r\nContent-Type: text/html",
+            b"<html><body>please log in</body></html>",
+        ),
         Mood::Silence => {
             // Until the other side gives up.
             let _ = stream.read(&mut [0; 1]);
             Ok(())
         }
         Mood::Redirect(to) if !target.starts_with(&to) => {
-            let rest = target.split_once("/info/").map(|(_, rest)| format!("/info/{rest}")).unwrap_or_default();
+            let rest = target
+                .split_once("/info/")
+                .map(|(_, rest)| format!("/info/{rest}"))
+                .unwrap_or_default();
             answer(&mut stream, &format!("301 x\r\nLocation: {to}{rest}"), b"")
         }
         Mood::Flood => {
@@ -132,7 +163,10 @@ fn serve(mut stream: TcpStream, root: &Path, mood: &Mutex<Mood>, requests: &Atom
                 .env("REQUEST_METHOD", &method)
                 .env("CONTENT_TYPE", header("content-type").unwrap_or_default())
                 .env("CONTENT_LENGTH", body.len().to_string())
-                .env("HTTP_CONTENT_ENCODING", header("content-encoding").unwrap_or_default())
+                .env(
+                    "HTTP_CONTENT_ENCODING",
+                    header("content-encoding").unwrap_or_default(),
+                )
                 .env("GIT_PROTOCOL", header("git-protocol").unwrap_or_default())
                 .env("REMOTE_ADDR", "127.0.0.1")
                 .stdin(Stdio::piped())
@@ -141,16 +175,31 @@ fn serve(mut stream: TcpStream, root: &Path, mood: &Mutex<Mood>, requests: &Atom
                 .spawn()?;
             child.stdin.take().unwrap().write_all(&body)?;
             let printed = child.wait_with_output()?.stdout;
-            let split = printed.windows(4).position(|four| four == b"\r\n\r\n").unwrap_or(0);
+            let split = printed
+                .windows(4)
+                .position(|four| four == b"\r\n\r\n")
+                .unwrap_or(0);
             let head = String::from_utf8_lossy(&printed[..split]).into_owned();
-            let status = head.lines().find_map(|line| line.strip_prefix("Status: ")).unwrap_or("200 OK").to_owned();
-            answer(&mut stream, &format!("{status}\r\n{}", head.trim()), &printed[split + 4..])
+            let status = head
+                .lines()
+                .find_map(|line| line.strip_prefix("Status: "))
+                .unwrap_or("200 OK")
+                .to_owned();
+            answer(
+                &mut stream,
+                &format!("{status}\r\n{}", head.trim()),
+                &printed[split + 4..],
+            )
         }
     }
 }
 
 fn answer(stream: &mut TcpStream, head: &str, body: &[u8]) -> std::io::Result<()> {
-    write!(stream, "HTTP/1.1 {head}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len())?;
+    write!(
+        stream,
+        "HTTP/1.1 {head}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    )?;
     stream.write_all(body)
 }
 
@@ -163,7 +212,11 @@ pub struct Sshd {
 
 impl Sshd {
     pub fn start(dir: &Path) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
         if !dir.join("host").exists() {
             keygen(&dir.join("host"));
             keygen(&dir.join("client"));
@@ -184,7 +237,11 @@ impl Sshd {
             .stderr(Stdio::null())
             .spawn()
             .expect("sshd: apt-get install openssh-server");
-        let sshd = Self { child, port, dir: dir.to_owned() };
+        let sshd = Self {
+            child,
+            port,
+            dir: dir.to_owned(),
+        };
         let until = Instant::now() + Duration::from_secs(10);
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(Instant::now() < until, "sshd does not listen");
@@ -215,6 +272,10 @@ impl Drop for Sshd {
 }
 
 pub fn keygen(file: &Path) {
-    let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(file).status().unwrap();
+    let made = Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+        .arg(file)
+        .status()
+        .unwrap();
     assert!(made.success());
 }
