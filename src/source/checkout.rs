@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -307,8 +308,14 @@ impl Checkout {
         Self { origin, start, cap: DEFAULT_FILE_CAP, tree, inputs: Arc::default() }
     }
 
-    pub(super) fn of_commit(revision: Revision, start: RepoPath, repository: git2::Repository, root: git2::Oid) -> Self {
-        Self::new(Origin::Commit(revision), start, Arc::new(CommitTree::new(repository, root)))
+    pub(super) fn of_commit(
+        revision: Revision,
+        start: RepoPath,
+        repository: git2::Repository,
+        root: git2::Oid,
+        damaged: Arc<AtomicBool>,
+    ) -> Self {
+        Self::new(Origin::Commit(revision), start, Arc::new(CommitTree::new(repository, root, damaged)))
     }
 
     /// Files in memory: path to content. A path that is refused, or that lies under another file, is left out.
@@ -552,7 +559,7 @@ impl Checkout {
             }
             let folder = self.tree.folder(&at)?.ok_or_else(missing)?;
             let found = folder.iter().find(|entry| entry.name == segment.as_bytes()).ok_or_else(missing)?.clone();
-            if let Some(other) = clashes(&folder).remove(&segment) {
+            if let Some(other) = twin(&folder, &segment) {
                 return Err(CheckoutError::CaseClash { path: at.child(&segment), other });
             }
             let here = at.child(&segment);
@@ -609,6 +616,19 @@ fn checked_name<'a>(folder: &RepoPath, raw: &'a [u8]) -> Result<&'a str, Checkou
     let name = std::str::from_utf8(raw).map_err(|_| hostile("a name that is not UTF-8"))?;
     check_name(name).map_err(hostile)?;
     Ok(name)
+}
+
+/// The sibling that differs from `name` only in case; without an allocation where both are ASCII, as this is on every path.
+fn twin(entries: &[RawEntry], name: &str) -> Option<String> {
+    let folded = (!name.is_ascii()).then(|| name.to_lowercase());
+    let twin = entries.iter().find(|entry| {
+        entry.name != name.as_bytes()
+            && match &folded {
+                Some(folded) => String::from_utf8_lossy(&entry.name).to_lowercase() == *folded,
+                None => entry.name.eq_ignore_ascii_case(name.as_bytes()),
+            }
+    });
+    twin.map(|entry| String::from_utf8_lossy(&entry.name).into_owned())
 }
 
 /// Names that differ from a sibling only in case, each with that sibling.

@@ -36,7 +36,7 @@ pub struct GitSource {
     transport: Arc<dyn Transport>,
     /// One network call at a time: the second of two coinciding calls finds the first one's mirror.
     network: tokio::sync::Mutex<()>,
-    /// Set by a checkout that met a damaged object in the mirror.
+    /// Raised by a checkout that met a damaged object: the next checkout of a remote clones its mirror again.
     damaged: Arc<AtomicBool>,
 }
 
@@ -141,12 +141,6 @@ impl GitSource {
         }
     }
 
-    /// Tells the source that reading a checkout met a damaged object ([`CheckoutError::Corrupt`](super::CheckoutError)): the
-    /// next checkout of a remote source clones its mirror again.
-    pub fn report_damage(&self) {
-        self.damaged.store(true, Ordering::Relaxed);
-    }
-
     /// Subject, author and time of a commit that was resolved or checked out before.
     pub async fn commit_info(&self, revision: &Revision) -> Result<CommitInfo, SourceError> {
         let revision = revision.clone();
@@ -244,15 +238,16 @@ impl Source for GitSource {
             }
         }
         let (start, wanted, cap) = (self.start(), revision.clone(), self.file_cap);
+        let damaged = Arc::clone(&self.damaged);
         match &self.place {
             Place::Local(local) => {
                 let (local, at) = (Arc::clone(local), self.location.to_string());
-                blocking(&self.location, move || local::checkout(local.repository()?, &wanted, &start, &at)).await
+                blocking(&self.location, move || local::checkout(local.repository()?, &wanted, &start, &at, damaged)).await
             }
             Place::Remote(mirror) => {
                 let at = mirror.at();
                 let repository = mirror.repository().map_err(|error| local::describe(&at, &error))?;
-                blocking(&self.location, move || local::checkout(repository, &wanted, &start, &at)).await
+                blocking(&self.location, move || local::checkout(repository, &wanted, &start, &at, damaged)).await
             }
         }
         .map(|checkout| checkout.with_cap(cap))

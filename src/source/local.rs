@@ -5,7 +5,8 @@
 
 use std::collections::{BTreeSet, BinaryHeap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use git2::{ErrorClass, ErrorCode, Repository};
 
@@ -196,7 +197,13 @@ fn commit_of<'r>(repository: &'r Repository, revision: &Revision, at: &str) -> R
 }
 
 /// A view of `revision`. A commit without any entry is an emptied repository.
-pub(super) fn checkout(repository: Repository, revision: &Revision, start: &RepoPath, at: &str) -> Result<Checkout, SourceError> {
+pub(super) fn checkout(
+    repository: Repository,
+    revision: &Revision,
+    start: &RepoPath,
+    at: &str,
+    damaged: Arc<AtomicBool>,
+) -> Result<Checkout, SourceError> {
     let root = {
         let commit = commit_of(&repository, revision, at)?;
         let damage = |error: git2::Error| SourceError::Corrupt { at: at.to_owned(), detail: error.message().to_owned() };
@@ -206,7 +213,7 @@ pub(super) fn checkout(repository: Repository, revision: &Revision, start: &Repo
         }
         tree.id()
     };
-    Ok(Checkout::of_commit(revision.clone(), start.clone(), repository, root))
+    Ok(Checkout::of_commit(revision.clone(), start.clone(), repository, root, damaged))
 }
 
 fn info_of(commit: &git2::Commit<'_>, revision: Revision) -> CommitInfo {

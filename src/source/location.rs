@@ -75,12 +75,17 @@ pub struct RemoteUrl {
     pub(super) port: Option<u16>,
     /// With its leading `/`, as it is sent.
     pub(super) path: String,
+    /// `host:path` without a leading `/`: relative to the user's home, which no `ssh://` URL can say to every server.
+    pub(super) relative: bool,
 }
 
 impl RemoteUrl {
-    /// The address as `git` gets it. An scp-like address is given as its `ssh://` form, which cannot be misread.
+    /// The address as `git` gets it.
     pub(super) fn as_git(&self) -> String {
         let user = self.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
+        if self.relative {
+            return format!("{user}{}:{}", self.host, self.path.trim_start_matches('/'));
+        }
         let port = self.port.map(|port| format!(":{port}")).unwrap_or_default();
         format!("{}://{user}{}{port}{}", self.scheme.as_str(), self.host, self.path)
     }
@@ -213,7 +218,7 @@ fn parse_url(raw: &str, lenient: bool) -> Result<Location, LocationError> {
         return Err(LocationError::PlainHttp { host });
     }
     let port = url.port().filter(|port| !(scheme == Scheme::Ssh && *port == 22));
-    remote(RemoteUrl { scheme, user, host, port, path: url.path().to_owned() })
+    remote(RemoteUrl { scheme, user, host, port, path: url.path().to_owned(), relative: false })
 }
 
 fn parse_scp(authority: &str, path: &str) -> Result<Location, LocationError> {
@@ -224,9 +229,9 @@ fn parse_scp(authority: &str, path: &str) -> Result<Location, LocationError> {
     if user.as_ref().is_some_and(|user| user.contains(':')) {
         return Err(LocationError::Credentials);
     }
-    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-    // `host:path` is relative to the user's home. Git hosts do not tell the two apart; a plain sshd does, and `/~/` says it.
-    remote(RemoteUrl { scheme: Scheme::Ssh, user, host: host.to_ascii_lowercase(), port: None, path })
+    let relative = !path.starts_with('/');
+    let path = if relative { format!("/{path}") } else { path.to_owned() };
+    remote(RemoteUrl { scheme: Scheme::Ssh, user, host: host.to_ascii_lowercase(), port: None, path, relative })
 }
 
 fn remote(url: RemoteUrl) -> Result<Location, LocationError> {
@@ -299,6 +304,12 @@ mod tests {
         let origin = parse_origin("https://oauth2:ghp_canary@github.com/acme/infra.git", Path::new("/")).unwrap();
         assert_eq!(origin.source_id().unwrap().as_str(), "github.com/acme/infra");
         assert!(!format!("{origin} {origin:?}").contains("canary"));
+    }
+
+    #[test]
+    fn an_scp_like_path_stays_relative_to_the_home() {
+        assert_eq!(parse("git@h:a/b.git").unwrap().to_string(), "git@h:a/b.git");
+        assert_eq!(parse("h:/srv/b.git").unwrap().to_string(), "ssh://h/srv/b.git");
     }
 
     #[test]

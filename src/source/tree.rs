@@ -4,6 +4,7 @@
 //! symbolic link, so no backend can be led outside its root. Must not: write anything.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::checkout::{CheckoutError, EntryKind, ObjectId};
@@ -31,20 +32,30 @@ pub(super) trait Backend: Send + Sync {
     fn tracks(&self, path: &RepoPath) -> bool;
 }
 
+/// A folder that was read: its tree's id and entries; `None` where there is no folder.
+type Loaded = Option<(git2::Oid, Arc<Vec<RawEntry>>)>;
+
 /// Trees of a commit, read by object id.
 pub(super) struct CommitTree {
     /// libgit2 handles are not `Sync`; reads are short, so one lock is enough.
     repository: Mutex<git2::Repository>,
     root: git2::Oid,
-    folders: Mutex<HashMap<RepoPath, Option<(git2::Oid, Arc<Vec<RawEntry>>)>>>,
+    folders: Mutex<HashMap<RepoPath, Loaded>>,
+    /// Raised when an object is damaged, so that the source can repair its mirror.
+    damaged: Arc<AtomicBool>,
 }
 
 impl CommitTree {
-    pub(super) fn new(repository: git2::Repository, root: git2::Oid) -> Self {
-        Self { repository: Mutex::new(repository), root, folders: Mutex::default() }
+    pub(super) fn new(repository: git2::Repository, root: git2::Oid, damaged: Arc<AtomicBool>) -> Self {
+        Self { repository: Mutex::new(repository), root, folders: Mutex::default(), damaged }
     }
 
-    fn load(&self, path: &RepoPath) -> Result<Option<(git2::Oid, Arc<Vec<RawEntry>>)>, CheckoutError> {
+    fn corrupt(&self, path: &RepoPath, source: git2::Error) -> CheckoutError {
+        self.damaged.store(true, Ordering::Relaxed);
+        CheckoutError::Corrupt { path: path.clone(), source: Box::new(source) }
+    }
+
+    fn load(&self, path: &RepoPath) -> Result<Loaded, CheckoutError> {
         if let Some(known) = self.folders.lock().unwrap_or_else(PoisonError::into_inner).get(path) {
             return Ok(known.clone());
         }
@@ -60,7 +71,7 @@ impl CommitTree {
             None => None,
             Some(oid) => {
                 let repository = self.repository.lock().unwrap_or_else(PoisonError::into_inner);
-                let tree = repository.find_tree(oid).map_err(|source| corrupt(path, source))?;
+                let tree = repository.find_tree(oid).map_err(|source| self.corrupt(path, source))?;
                 let entries = tree
                     .iter()
                     .map(|entry| RawEntry {
@@ -87,10 +98,6 @@ fn kind_of(mode: i32) -> EntryKind {
     }
 }
 
-fn corrupt(path: &RepoPath, source: git2::Error) -> CheckoutError {
-    CheckoutError::Corrupt { path: path.clone(), source: Box::new(source) }
-}
-
 impl Backend for CommitTree {
     fn folder(&self, path: &RepoPath) -> Result<Option<Arc<Vec<RawEntry>>>, CheckoutError> {
         Ok(self.load(path)?.map(|(_, entries)| entries))
@@ -99,9 +106,9 @@ impl Backend for CommitTree {
     fn bytes(&self, path: &RepoPath, entry: &RawEntry, cap: u64) -> Result<Vec<u8>, CheckoutError> {
         let oid = entry.oid.ok_or_else(|| CheckoutError::NotFound { path: path.clone() })?.to_git();
         let repository = self.repository.lock().unwrap_or_else(PoisonError::into_inner);
-        let database = repository.odb().map_err(|source| corrupt(path, source))?;
+        let database = repository.odb().map_err(|source| self.corrupt(path, source))?;
         // The header tells the size before any content is inflated.
-        let (size, kind) = database.read_header(oid).map_err(|source| corrupt(path, source))?;
+        let (size, kind) = database.read_header(oid).map_err(|source| self.corrupt(path, source))?;
         let size = size as u64;
         if size > cap {
             return Err(CheckoutError::TooLarge { path: path.clone(), size, cap });
@@ -110,7 +117,7 @@ impl Backend for CommitTree {
             return Err(CheckoutError::NotAFile { path: path.clone() });
         }
         // libgit2 hashes what it reads (strict object verification), so silent corruption is an error here.
-        Ok(database.read(oid).map_err(|source| corrupt(path, source))?.data().to_vec())
+        Ok(database.read(oid).map_err(|source| self.corrupt(path, source))?.data().to_vec())
     }
 
     fn tree_oid(&self, path: &RepoPath) -> Result<Option<ObjectId>, CheckoutError> {

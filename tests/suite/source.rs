@@ -455,7 +455,23 @@ async fn a_damaged_mirror_is_cloned_again_and_said() {
             .any(|notice| notice.contains("cloned again"))
     );
 
-    source.report_damage();
+    // Damage that shows only when a file is read: that read fails, and the next checkout repairs it.
+    let blob = git(&world.repo.dir, &["rev-parse", "HEAD:a"], b"");
+    for entry in std::fs::read_dir(world.mirror().join("objects/pack")).unwrap().flatten() {
+        let bytes = std::fs::read(entry.path()).unwrap();
+        std::fs::remove_file(entry.path()).unwrap();
+        if entry.path().extension().is_some_and(|end| end == "pack") {
+            let objects = Command::new("git").arg("--git-dir").arg(world.mirror()).arg("unpack-objects").arg("-q").stdin(std::process::Stdio::piped()).spawn();
+            let mut objects = objects.unwrap();
+            std::io::Write::write_all(&mut objects.stdin.take().unwrap(), &bytes).unwrap();
+            objects.wait().unwrap();
+        }
+    }
+    let object = world.mirror().join("objects").join(&blob[..2]).join(&blob[2..]);
+    std::fs::remove_file(&object).unwrap();
+    std::fs::write(&object, b"garbage").unwrap();
+    let broken = source.checkout(&second).await.unwrap();
+    assert_eq!(broken.read(&path("a")).unwrap_err().code(), "E0418");
     assert!(source.checkout(&second).await.unwrap().is_file(&path("a")));
     assert!(
         source
