@@ -168,11 +168,9 @@ pub fn time_to_verdict(check: Option<&Healthcheck>) -> Duration {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::sync::Arc;
 
     use super::*;
     use crate::live::world::{ContainerId, Limits, Owner, Restart};
-    use crate::secret::Secret;
 
     fn now() -> Timestamp {
         "2026-11-21T12:00:00Z".parse().expect("a timestamp")
@@ -201,7 +199,7 @@ mod tests {
             restart: Restart { name: "always".into(), max_retries: 0 },
             limits: Limits::default(),
             endpoints: BTreeMap::new(),
-            inspect: Secret::new(Arc::new(serde_json::Value::Null)),
+            inspect: serde_json::Value::Null.into(),
         }
     }
 

@@ -6,16 +6,17 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::live::LiveError;
 use crate::live::docker::op::{Op, Symbol};
 use crate::names::{AppKey, Digest, InstanceName, ProjectName, Revision, ServiceName, TargetId};
-use crate::secret::Secret;
+use crate::secret::MASKED;
 
 /// A target, as the loop sees it: read all, do one.
 #[async_trait]
@@ -157,8 +158,42 @@ pub struct Container {
     pub limits: Limits,
     /// Networks it is attached to, by network name.
     pub endpoints: BTreeMap<String, LiveEndpoint>,
-    /// The whole inspect reply, for comparing containers that we did not make (docker.md §3). Holds environments.
-    pub inspect: Secret<Arc<serde_json::Value>>,
+    /// The whole inspect reply, for comparing containers that we did not make (docker.md §3).
+    pub inspect: Inspect,
+}
+
+/// An engine's inspect reply, parsed only when somebody asks: most observations never do, and parsing every reply whole
+/// would cost more than reading it. It holds environments, so it can't be printed.
+#[derive(Clone)]
+pub struct Inspect(Arc<Reply>);
+
+struct Reply {
+    raw: Bytes,
+    parsed: OnceLock<serde_json::Value>,
+}
+
+impl Inspect {
+    /// The reply as it came.
+    pub fn raw(raw: Bytes) -> Self {
+        Self(Arc::new(Reply { raw, parsed: OnceLock::new() }))
+    }
+
+    /// The reply as JSON; `null` if it is none. Every use is a place to review, as with [`crate::secret::Secret::expose`].
+    pub fn expose(&self) -> &serde_json::Value {
+        self.0.parsed.get_or_init(|| serde_json::from_slice(&self.0.raw).unwrap_or_default())
+    }
+}
+
+impl From<serde_json::Value> for Inspect {
+    fn from(value: serde_json::Value) -> Self {
+        Self(Arc::new(Reply { raw: Bytes::new(), parsed: OnceLock::from(value) }))
+    }
+}
+
+impl fmt::Debug for Inspect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(MASKED)
+    }
 }
 
 impl Container {
