@@ -5,6 +5,7 @@ pub mod clock;
 pub mod secret;
 pub mod progress;
 pub mod document;
+pub mod settings;
 pub mod source;
 pub mod render;
 pub mod live;

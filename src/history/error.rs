@@ -124,7 +124,14 @@ impl StoreError {
                 | std::io::ErrorKind::PermissionDenied => StoreErrorKind::Unwritable,
                 _ => StoreErrorKind::Fault,
             },
-            StoreError::Unreadable { .. } | StoreError::Reader | StoreError::Sql { .. } => StoreErrorKind::Fault,
+            // On a full or failing disk, SQLite's index file can't grow: that is told as a failed call, not as "full".
+            StoreError::Sql { source, .. } => match source.sqlite_error_code() {
+                Some(rusqlite::ErrorCode::SystemIoFailure | rusqlite::ErrorCode::CannotOpen) => {
+                    StoreErrorKind::Unwritable
+                }
+                _ => StoreErrorKind::Fault,
+            },
+            StoreError::Unreadable { .. } | StoreError::Reader => StoreErrorKind::Fault,
         }
     }
 

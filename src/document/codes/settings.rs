@@ -18,4 +18,21 @@ the setting. `driftless schema` prints the schema of the file for your editor.
 "The key is not a setting that this object has. Unknown settings are errors, because a misspelled one would be
 without effect and without a word. The nearest known one is suggested.
 ";
+    SETTING_VALUE = 310, "setting-value", "a setting's value cannot be used",
+"The setting is known and of the right type, but its value means nothing here: a duration without a unit, a name with
+characters that it may not have, a target that is not declared. The message says what is expected.
+
+    interval: 30s           # 500ms, 30s, 5m, 1h30m
+";
+    SETTING_SECRET = 311, "setting-secret", "a secret value does not belong in this file",
+"`config.yaml` is read by people and copied into tickets, so it names files with secrets and never holds one.
+
+    auth:
+      username: deploy
+      token_file: /etc/driftless/git-token
+";
+    SETTING_UNREADABLE = 312, "setting-unreadable", "a settings file cannot be read",
+"The file was named by a flag or a variable, or lies where it is looked for, but it cannot be read. Without it every
+setting would silently be the default, so nothing is done.
+";
 }
