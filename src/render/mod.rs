@@ -6,15 +6,79 @@
 
 pub mod app;
 pub mod model;
+pub mod units;
+pub mod discover;
+pub mod compose;
+pub mod digest;
 
 use std::collections::BTreeMap;
 
-use crate::document::Place;
+use crate::document::{Code, Diagnostic, Diagnostics, File, Place};
 use crate::names::{AppKey, Digest, Revision};
 use crate::secret::Mask;
+use crate::source::Checkout;
 
 pub use app::App;
+pub use compose::compose_yaml;
+pub use discover::{Broken, Discovery, discover};
 pub use model::Project;
+
+/// What the operator gives besides Git (decision 11). Rendering reads no file system: the caller collects it.
+#[derive(Clone, Default)]
+pub struct Inputs {
+    /// Variables: `vars/<app>.env` and `--env-file`, the latter winning.
+    pub variables: BTreeMap<String, String>,
+    /// `secrets/<app>/<name>`: content of configs and secrets by their key.
+    pub secret_files: BTreeMap<String, Vec<u8>>,
+    /// Files that `env_file:` names and that are not in Git, by the path as written or from the repository's root.
+    pub env_files: BTreeMap<String, String>,
+    /// Whether a `.env` that is not in Git lies beside the Compose file; only for the help of an error.
+    pub untracked_env: bool,
+}
+
+impl std::fmt::Debug for Inputs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inputs")
+            .field("variables", &self.variables.keys())
+            .field("secret_files", &self.secret_files.keys())
+            .field("env_files", &self.env_files.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Renders `app` as `checkout` has it. Every error of its files at once where that is possible; warnings are in
+/// [`Desired::warnings`].
+pub fn render(
+    checkout: &Checkout,
+    app: &App,
+    inputs: &Inputs,
+    key: AppKey,
+    revision: Revision,
+) -> Result<Desired, Diagnostics> {
+    let file = match &app.kind {
+        app::AppKind::Compose { file } => file,
+        app::AppKind::NotYet { what, file } => {
+            let message = format!("app `{}` is made of {what}, which cannot be deployed yet", app.name);
+            return Err(Diagnostic::error(Code::APP_KIND, &File::new(file.as_str(), "").whole(), message).into());
+        }
+    };
+    let loaded = compose::load(checkout, app, file, inputs)?;
+    let mut warnings: Vec<Warning> = Vec::new();
+    for one in loaded.warnings.iter() {
+        let help = one.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
+        warnings.push(Warning { message: format!("{}{help}", one.message), place: one.place() });
+    }
+    Ok(Desired {
+        key,
+        revision,
+        content: digest::content(&loaded.project, &app.rules),
+        project: loaded.project,
+        rules: app.rules.clone(),
+        places: loaded.places,
+        mask: loaded.mask,
+        warnings,
+    })
+}
 
 /// What Git (or a stored release) wants of one app.
 #[derive(Debug, Clone)]
