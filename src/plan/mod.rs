@@ -83,6 +83,8 @@ pub struct Stance<'a> {
     pub prune: Prune,
     /// Take over live objects that differ (decision 16).
     pub adopt: bool,
+    /// Take over objects of another instance (`driftless takeover`).
+    pub takeover: bool,
     /// Volumes that the command names for deletion.
     pub delete_volumes: &'a [String],
     /// Where trees of the commit are laid out, and where data of relative binds lives, as absolute paths on the engine's host.
