@@ -51,7 +51,10 @@ pub trait Journal: Send + Sync {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fact {
     /// We made it, took it over, or changed it.
-    Own { id: ContainerId, container: OwnedContainer },
+    Own {
+        id: ContainerId,
+        container: OwnedContainer,
+    },
     /// It is gone, or no longer ours.
     Disown { id: ContainerId },
     /// We made or took over a network.

@@ -19,3 +19,4 @@ pub mod settle;
 pub mod rollback;
 pub mod report;
 pub mod history;
+pub mod engine;

@@ -13,15 +13,37 @@ pub enum Event {
     /// A stage of the run begins: `pull`, `apply`, `verify`, `bake`, `roll back`, `prune`.
     Stage { app: AppName, stage: Stage },
     /// A step of a change begins; `text` is the op's line.
-    Step { app: AppName, resource: ResourceKey, text: String },
+    Step {
+        app: AppName,
+        resource: ResourceKey,
+        text: String,
+    },
     /// A change is done.
-    Done { app: AppName, resource: ResourceKey, text: String, took: Duration },
+    Done {
+        app: AppName,
+        resource: ResourceKey,
+        text: String,
+        took: Duration,
+    },
     /// A change failed.
-    Failed { app: AppName, resource: ResourceKey, error: String },
+    Failed {
+        app: AppName,
+        resource: ResourceKey,
+        error: String,
+    },
     /// A change was left out because another one failed.
-    Skipped { app: AppName, resource: ResourceKey, because: String },
+    Skipped {
+        app: AppName,
+        resource: ResourceKey,
+        because: String,
+    },
     /// Something is waited for, and how long is left before it counts as failed.
-    Waiting { app: AppName, resource: ResourceKey, what: String, left: Option<Duration> },
+    Waiting {
+        app: AppName,
+        resource: ResourceKey,
+        what: String,
+        left: Option<Duration>,
+    },
 }
 
 /// The stages of a run that people see.

@@ -159,6 +159,11 @@ impl Mask {
         ))
     }
 
+    /// The values themselves, for the sealed record of a release.
+    pub fn values(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+
     /// Both masks' values.
     pub fn union(&self, other: &Mask) -> Mask {
         Mask(Arc::new(self.0.union(&other.0).cloned().collect()))

@@ -23,7 +23,11 @@ pub fn lay_out(folder: &Path, hash: &str, tree: &Tree) -> io::Result<()> {
     let building = tempfile::Builder::new().prefix(".building-").tempdir_in(folder)?;
     let root = building.path().join("tree");
     if tree.single {
-        let (_, file) = tree.files.iter().next().ok_or_else(|| io::Error::other("a file without content"))?;
+        let (_, file) = tree
+            .files
+            .iter()
+            .next()
+            .ok_or_else(|| io::Error::other("a file without content"))?;
         write(&root, &file.content, file.executable)?;
     } else {
         fs::create_dir(&root)?;
@@ -48,13 +52,19 @@ fn below(root: &Path, path: &str) -> io::Result<PathBuf> {
     if path.components().all(|part| matches!(part, Component::Normal(_))) {
         Ok(root.join(path))
     } else {
-        Err(io::Error::new(io::ErrorKind::InvalidInput, format!("the path {path:?} leaves its folder")))
+        Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("the path {path:?} leaves its folder"),
+        ))
     }
 }
 
 fn write(path: &Path, content: &[u8], executable: bool) -> io::Result<()> {
     fs::write(path, content)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(if executable { 0o555 } else { 0o444 }))
+    fs::set_permissions(
+        path,
+        fs::Permissions::from_mode(if executable { 0o555 } else { 0o444 }),
+    )
 }
 
 fn open_folders(folder: &Path) -> io::Result<()> {
@@ -76,15 +86,25 @@ mod tests {
     use crate::render::model::TreeFile;
 
     fn tree(path: &str) -> Tree {
-        let file = TreeFile { executable: false, content: b"x".to_vec() };
-        Tree { path: "conf".into(), single: path.is_empty(), files: BTreeMap::from([(path.to_owned(), file)]) }
+        let file = TreeFile {
+            executable: false,
+            content: b"x".to_vec(),
+        };
+        Tree {
+            path: "conf".into(),
+            single: path.is_empty(),
+            files: BTreeMap::from([(path.to_owned(), file)]),
+        }
     }
 
     #[test]
     fn a_tree_is_laid_out_once_and_whole() {
         let folder = tempfile::tempdir().expect("a folder");
         lay_out(folder.path(), "abc", &tree("a/b.conf")).expect("laid out");
-        assert_eq!(fs::read(folder.path().join("abc/a/b.conf")).expect("the file"), b"x");
+        assert_eq!(
+            fs::read(folder.path().join("abc/a/b.conf")).expect("the file"),
+            b"x"
+        );
         lay_out(folder.path(), "abc", &tree("other")).expect("left as it is");
         assert!(!folder.path().join("abc/other").exists());
         lay_out(folder.path(), "def", &tree("")).expect("one file");

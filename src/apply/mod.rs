@@ -64,11 +64,17 @@ pub enum Outcome {
     /// Nothing was to be done.
     Kept,
     /// All its steps are done.
-    Done { calls: usize },
+    Done {
+        calls: usize,
+    },
     Failed(StepFailure),
-    Skipped { because: ResourceKey },
+    Skipped {
+        because: ResourceKey,
+    },
     /// Stopped before this step.
-    Cancelled { before: String },
+    Cancelled {
+        before: String,
+    },
 }
 
 /// A step that did not work.
@@ -86,7 +92,10 @@ pub enum Why {
     Engine(Box<LiveError>),
     /// What was waited for will not come.
     #[error("{}", .cause.detail)]
-    Gate { cause: Cause, container: Option<Box<Container>> },
+    Gate {
+        cause: Cause,
+        container: Option<Box<Container>>,
+    },
     #[error("{0}")]
     Journal(JournalError),
     #[error("write the files that containers bind: {0}")]
@@ -114,7 +123,13 @@ impl Applied {
     pub fn calls(&self) -> usize {
         self.outcomes
             .iter()
-            .map(|(_, outcome)| if let Outcome::Done { calls } = outcome { *calls } else { 0 })
+            .map(|(_, outcome)| {
+                if let Outcome::Done { calls } = outcome {
+                    *calls
+                } else {
+                    0
+                }
+            })
             .sum()
     }
 }
@@ -125,7 +140,10 @@ pub async fn pre_flight(approved: &ApprovedPlan, hands: Hands<'_>) -> Result<(),
     if plan.preflight.pulls.is_empty() {
         return Ok(());
     }
-    hands.progress.event(Event::Stage { app: plan.key.app.clone(), stage: Stage::PreFlight });
+    hands.progress.event(Event::Stage {
+        app: plan.key.app.clone(),
+        stage: Stage::PreFlight,
+    });
     let symbols = Mutex::new(Symbols::default());
     let mut queue = plan.preflight.pulls.iter();
     let mut running = FuturesUnordered::new();
@@ -153,7 +171,11 @@ pub async fn pre_flight(approved: &ApprovedPlan, hands: Hands<'_>) -> Result<(),
 /// Walks one phase of an approved plan.
 pub async fn apply(approved: &ApprovedPlan, phase: Phase, hands: Hands<'_>) -> Applied {
     let plan = approved.plan();
-    let changes: Vec<&Change> = plan.changes.iter().filter(|change| change.phase == phase).collect();
+    let changes: Vec<&Change> = plan
+        .changes
+        .iter()
+        .filter(|change| change.phase == phase)
+        .collect();
     let symbols = Mutex::new(Symbols::default());
     let mut results: Vec<Option<Outcome>> = changes.iter().map(|_| None).collect();
     let mut started = vec![false; changes.len()];
@@ -194,12 +216,19 @@ pub async fn apply(approved: &ApprovedPlan, phase: Phase, hands: Hands<'_>) -> A
         .zip(results)
         .map(|(change, outcome)| {
             // Only a cycle in `needs` could leave a change untouched; the planner refuses cycles.
-            let outcome = outcome.unwrap_or(Outcome::Cancelled { before: "its first step".to_owned() });
+            let outcome = outcome.unwrap_or(Outcome::Cancelled {
+                before: "its first step".to_owned(),
+            });
             (change.key.clone(), outcome)
         })
         .collect();
     drop(running);
-    Applied { outcomes, symbols: symbols.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) }
+    Applied {
+        outcomes,
+        symbols: symbols
+            .into_inner()
+            .unwrap_or_else(std::sync::PoisonError::into_inner),
+    }
 }
 
 enum Readiness {
@@ -226,7 +255,8 @@ fn readiness(index: usize, changes: &[&Change], results: &[Option<Outcome>]) -> 
 }
 
 fn progress_possible(changes: &[&Change], results: &[Option<Outcome>], started: &[bool]) -> bool {
-    (0..changes.len()).any(|index| !started[index] && !matches!(readiness(index, changes, results), Readiness::Waits))
+    (0..changes.len())
+        .any(|index| !started[index] && !matches!(readiness(index, changes, results), Readiness::Waits))
 }
 
 async fn one(key: &AppKey, change: &Change, symbols: &Mutex<Symbols>, hands: Hands<'_>) -> Outcome {
@@ -237,7 +267,9 @@ async fn one(key: &AppKey, change: &Change, symbols: &Mutex<Symbols>, hands: Han
     let mut calls = 0;
     for step in &change.steps {
         if hands.stop.is_cancelled() {
-            return Outcome::Cancelled { before: step_text(step) };
+            return Outcome::Cancelled {
+                before: step_text(step),
+            };
         }
         let result = match step {
             Step::Op(op) => {
@@ -251,8 +283,15 @@ async fn one(key: &AppKey, change: &Change, symbols: &Mutex<Symbols>, hands: Han
             }
             Step::Await(awaited) => match wait::until(key, &change.key, awaited, symbols, hands).await {
                 wait::End::Met => Ok(()),
-                wait::End::Stopped => return Outcome::Cancelled { before: step_text(step) },
-                wait::End::Failed(why) => Err(StepFailure { step: step_text(step), why }),
+                wait::End::Stopped => {
+                    return Outcome::Cancelled {
+                        before: step_text(step),
+                    };
+                }
+                wait::End::Failed(why) => Err(StepFailure {
+                    step: step_text(step),
+                    why,
+                }),
             },
         };
         if let Err(failure) = result {
@@ -282,7 +321,10 @@ async fn send(
     symbols: &Mutex<Symbols>,
     hands: Hands<'_>,
 ) -> Result<(), StepFailure> {
-    let fail = |why| StepFailure { step: op.to_string(), why };
+    let fail = |why| StepFailure {
+        step: op.to_string(),
+        why,
+    };
     let intent = Intent {
         run: hands.run.clone(),
         key: key.clone(),
@@ -290,13 +332,25 @@ async fn send(
         op: hands.mask.clean(&op.to_string()),
         at: hands.clock.now(),
     };
-    let entry = hands.journal.intend(&intent).map_err(|error| fail(Why::Journal(error)))?;
-    let known = symbols.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+    let entry = hands
+        .journal
+        .intend(&intent)
+        .map_err(|error| fail(Why::Journal(error)))?;
+    let known = symbols
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+        .clone();
     let answer = hands.target.execute(op, &known).await;
     let ending = match &answer {
-        Ok(receipt) => Ending::Done { id: receipt.id.clone() },
-        Err(error) if error.may_have_happened() => Ending::Unknown { error: hands.mask.clean(&error.to_string()) },
-        Err(error) => Ending::Refused { error: hands.mask.clean(&error.to_string()) },
+        Ok(receipt) => Ending::Done {
+            id: receipt.id.clone(),
+        },
+        Err(error) if error.may_have_happened() => Ending::Unknown {
+            error: hands.mask.clean(&error.to_string()),
+        },
+        Err(error) => Ending::Refused {
+            error: hands.mask.clean(&error.to_string()),
+        },
     };
     let completed = hands.journal.complete(entry, &ending, hands.clock.now());
     let receipt = answer.map_err(|error| fail(Why::Engine(Box::new(error.cleaned(hands.mask)))))?;
@@ -324,9 +378,11 @@ fn step_text(step: &Step) -> String {
 fn resolve(container: &ContainerRef, symbols: &Mutex<Symbols>) -> Option<ContainerId> {
     match container {
         ContainerRef::Id { id, .. } => Some(id.clone()),
-        ContainerRef::New { symbol, .. } => {
-            symbols.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get(symbol).cloned()
-        }
+        ContainerRef::New { symbol, .. } => symbols
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .get(symbol)
+            .cloned(),
     }
 }
 

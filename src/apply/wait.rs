@@ -39,14 +39,25 @@ pub(super) async fn until(
     hands: Hands<'_>,
 ) -> End {
     let (containers, job, steady, only_running) = match &awaited.condition {
-        Condition::Healthy { containers, steady, .. } => (containers, false, *steady, false),
+        Condition::Healthy {
+            containers, steady, ..
+        } => (containers, false, *steady, false),
         Condition::Running { containers, .. } => (containers, false, Duration::ZERO, true),
         Condition::Completed { containers, .. } => (containers, true, Duration::ZERO, false),
     };
-    let ids: Vec<ContainerId> = containers.iter().filter_map(|container| resolve(container, symbols)).collect();
+    let ids: Vec<ContainerId> = containers
+        .iter()
+        .filter_map(|container| resolve(container, symbols))
+        .collect();
     if ids.len() != containers.len() {
-        let cause = Cause::new(CauseKind::NotStarted, "a container that should have been made is not there");
-        return End::Failed(Why::Gate { cause, container: None });
+        let cause = Cause::new(
+            CauseKind::NotStarted,
+            "a container that should have been made is not there",
+        );
+        return End::Failed(Why::Gate {
+            cause,
+            container: None,
+        });
     }
     let mut patience = awaited.patience;
     let mut restarts: BTreeMap<ContainerId, u64> = BTreeMap::new();
@@ -58,21 +69,33 @@ pub(super) async fn until(
                 let mut unmet = None;
                 for id in &ids {
                     let Some(container) = found.iter().find(|container| container.id == *id) else {
-                        let cause = Cause::new(CauseKind::Foreign, "the container was removed while it was waited for");
-                        return End::Failed(Why::Gate { cause, container: None });
+                        let cause = Cause::new(
+                            CauseKind::Foreign,
+                            "the container was removed while it was waited for",
+                        );
+                        return End::Failed(Why::Gate {
+                            cause,
+                            container: None,
+                        });
                     };
                     let before = *restarts.entry(id.clone()).or_insert(container.restart_count);
                     match reading(container, job, steady, only_running, before, hands) {
                         Verdict::Healthy | Verdict::Suspended => {}
                         Verdict::Failed(cause) => {
                             let cause = Cause::new(cause.kind, hands.mask.clean(&cause.detail));
-                            return End::Failed(Why::Gate { cause, container: Some(Box::new(container.clone())) });
+                            return End::Failed(Why::Gate {
+                                cause,
+                                container: Some(Box::new(container.clone())),
+                            });
                         }
                         other => unmet = Some(other),
                     }
                 }
                 let Some(verdict) = unmet else { return End::Met };
-                let detail = verdict.cause().map(|cause| cause.detail.clone()).unwrap_or_default();
+                let detail = verdict
+                    .cause()
+                    .map(|cause| cause.detail.clone())
+                    .unwrap_or_default();
                 hands.progress.event(Event::Waiting {
                     app: key.app.clone(),
                     resource: resource.clone(),
@@ -107,11 +130,25 @@ pub(super) async fn until(
     }
 }
 
-fn reading(container: &Container, job: bool, steady: Duration, only_running: bool, before: u64, hands: Hands<'_>) -> Verdict {
-    let expect = Expect { job, steady, restarts_before: before, state: WantedState::Running };
+fn reading(
+    container: &Container,
+    job: bool,
+    steady: Duration,
+    only_running: bool,
+    before: u64,
+    hands: Hands<'_>,
+) -> Verdict {
+    let expect = Expect {
+        job,
+        steady,
+        restarts_before: before,
+        state: WantedState::Running,
+    };
     match docker::judge(container, &expect, hands.clock.now()) {
         // `service_started` asks for running, not for healthy.
-        Verdict::Progressing(_) | Verdict::Failed(_) if only_running && container.running() => Verdict::Healthy,
+        Verdict::Progressing(_) | Verdict::Failed(_) if only_running && container.running() => {
+            Verdict::Healthy
+        }
         verdict => verdict,
     }
 }

@@ -16,9 +16,19 @@ use crate::render::Project;
 
 /// The inventory that labels prove (decision: a missing store is never an empty inventory).
 pub fn rebuild(observed: &Observed, revision: &Revision) -> Inventory {
-    let mut inventory = Inventory { rebuilt: true, ..Inventory::default() };
-    for container in observed.containers.iter().filter(|container| container.owner == Owner::Ours) {
-        let (Ok(service), Some(spec)) = (ServiceName::try_from(container.service.as_str()), &container.spec) else { continue };
+    let mut inventory = Inventory {
+        rebuilt: true,
+        ..Inventory::default()
+    };
+    for container in observed
+        .containers
+        .iter()
+        .filter(|container| container.owner == Owner::Ours)
+    {
+        let (Ok(service), Some(spec)) = (ServiceName::try_from(container.service.as_str()), &container.spec)
+        else {
+            continue;
+        };
         if container.name.contains(NEXT) {
             continue;
         }
@@ -30,17 +40,28 @@ pub fn rebuild(observed: &Observed, revision: &Revision) -> Inventory {
                 spec: spec.clone(),
                 revision: revision.clone(),
                 // Of which release it was the container is not known any more: no way back by parking until the next one.
-                parked: container.name.contains(PARKED).then(|| Digest::read_back("unknown")),
+                parked: container
+                    .name
+                    .contains(PARKED)
+                    .then(|| Digest::read_back("unknown")),
                 baseline: Baseline::of(container),
             },
         );
     }
-    for network in observed.networks.values().filter(|network| network.owner.owner == Owner::Ours) {
+    for network in observed
+        .networks
+        .values()
+        .filter(|network| network.owner.owner == Owner::Ours)
+    {
         if let Some(spec) = &network.spec {
             inventory.networks.insert(network.name.clone(), spec.clone());
         }
     }
-    for volume in observed.volumes.values().filter(|volume| volume.owner.owner == Owner::Ours) {
+    for volume in observed
+        .volumes
+        .values()
+        .filter(|volume| volume.owner.owner == Owner::Ours)
+    {
         if let Some(spec) = &volume.spec {
             inventory.volumes.insert(volume.name.clone(), spec.clone());
         }
@@ -64,11 +85,18 @@ pub struct After<'a> {
 
 /// The facts to write.
 pub fn facts(after: &After<'_>) -> Vec<Fact> {
-    let adopted: BTreeSet<&ResourceKey> =
-        after.plan.changes.iter().filter(|change| change.action == Action::Adopt).map(|change| &change.key).collect();
+    let adopted: BTreeSet<&ResourceKey> = after
+        .plan
+        .changes
+        .iter()
+        .filter(|change| change.action == Action::Adopt)
+        .map(|change| &change.key)
+        .collect();
     let mut facts = Vec::new();
     for container in &after.observed.containers {
-        let Ok(service) = ServiceName::try_from(container.service.as_str()) else { continue };
+        let Ok(service) = ServiceName::try_from(container.service.as_str()) else {
+            continue;
+        };
         let key = ResourceKey::new(Kind::Service, service.as_str());
         let ours = container.owner == Owner::Ours
             || after.before.containers.contains_key(&container.id)
@@ -77,13 +105,29 @@ pub fn facts(after: &After<'_>) -> Vec<Fact> {
             continue;
         }
         if let Some(done) = job_done(container, &service, after) {
-            facts.push(Fact::JobDone { service: service.clone(), done });
+            facts.push(Fact::JobDone {
+                service: service.clone(),
+                done,
+            });
         }
-        facts.push(Fact::Own { id: container.id.clone(), container: owned(container, service, &key, after) });
+        facts.push(Fact::Own {
+            id: container.id.clone(),
+            container: owned(container, service, &key, after),
+        });
     }
-    let there: BTreeSet<_> = after.observed.containers.iter().map(|container| &container.id).collect();
+    let there: BTreeSet<_> = after
+        .observed
+        .containers
+        .iter()
+        .map(|container| &container.id)
+        .collect();
     facts.extend(
-        after.before.containers.keys().filter(|id| !there.contains(id)).map(|id| Fact::Disown { id: id.clone() }),
+        after
+            .before
+            .containers
+            .keys()
+            .filter(|id| !there.contains(id))
+            .map(|id| Fact::Disown { id: id.clone() }),
     );
     own_named(after, &adopted, &mut facts);
     // A fact that is in the inventory already is not written again: a no-op run writes nothing.
@@ -91,7 +135,12 @@ pub fn facts(after: &After<'_>) -> Vec<Fact> {
     facts
 }
 
-fn owned(container: &Container, service: ServiceName, key: &ResourceKey, after: &After<'_>) -> OwnedContainer {
+fn owned(
+    container: &Container,
+    service: ServiceName,
+    key: &ResourceKey,
+    after: &After<'_>,
+) -> OwnedContainer {
     let before = after.before.containers.get(&container.id);
     let label = container.spec.clone();
     let parked = container.name.contains(PARKED).then(|| {
@@ -100,7 +149,11 @@ fn owned(container: &Container, service: ServiceName, key: &ResourceKey, after: 
             .or_else(|| after.parked_from.cloned())
             .unwrap_or_else(|| Digest::read_back("unknown"))
     });
-    let planned = after.plan.specs.get(&service).filter(|_| parked.is_none() && after.done.contains(key));
+    let planned = after
+        .plan
+        .specs
+        .get(&service)
+        .filter(|_| parked.is_none() && after.done.contains(key));
     let spec = planned
         .cloned()
         .or_else(|| before.map(|owned| owned.spec.clone()))
@@ -110,19 +163,33 @@ fn owned(container: &Container, service: ServiceName, key: &ResourceKey, after: 
         Some(owned) if owned.spec == spec || parked.is_some() => owned.revision.clone(),
         _ => after.plan.revision.clone(),
     };
-    OwnedContainer { service, index: container.index, spec, revision, parked, baseline: Baseline::of(container) }
+    OwnedContainer {
+        service,
+        index: container.index,
+        spec,
+        revision,
+        parked,
+        baseline: Baseline::of(container),
+    }
 }
 
 fn job_done(container: &Container, service: &ServiceName, after: &After<'_>) -> Option<JobDone> {
-    let job = after.project.services.get(service).is_some_and(|service| service.job);
+    let job = after
+        .project
+        .services
+        .get(service)
+        .is_some_and(|service| service.job);
     let planned = after.plan.specs.get(service)?;
-    let success = container.state == State::Exited && container.exit_code == Some(0) && container.started_at.is_some();
+    let success =
+        container.state == State::Exited && container.exit_code == Some(0) && container.started_at.is_some();
     // The label, not the plan, says with what it ran: a one-shot that is still to be replaced has not succeeded as planned.
-    (job && success && !container.name.contains(PARKED) && container.spec.as_ref() == Some(planned)).then(|| JobDone {
-        spec: planned.clone(),
-        image_id: container.image_id.clone(),
-        at: container.finished_at.unwrap_or(after.now),
-    })
+    (job && success && !container.name.contains(PARKED) && container.spec.as_ref() == Some(planned)).then(
+        || JobDone {
+            spec: planned.clone(),
+            image_id: container.image_id.clone(),
+            at: container.finished_at.unwrap_or(after.now),
+        },
+    )
 }
 
 fn own_named(after: &After<'_>, adopted: &BTreeSet<&ResourceKey>, facts: &mut Vec<Fact>) {
@@ -130,24 +197,40 @@ fn own_named(after: &After<'_>, adopted: &BTreeSet<&ResourceKey>, facts: &mut Ve
         let key = ResourceKey::new(Kind::Network, network.owner.key.as_str());
         let taken = adopted.contains(&key) && network.owner.in_project;
         if network.owner.owner == Owner::Ours || taken || after.before.networks.contains_key(&network.name) {
-            let spec = network.spec.clone().unwrap_or_else(|| Digest::read_back("adopted"));
-            facts.push(Fact::OwnNetwork { name: network.name.clone(), spec });
+            let spec = network
+                .spec
+                .clone()
+                .unwrap_or_else(|| Digest::read_back("adopted"));
+            facts.push(Fact::OwnNetwork {
+                name: network.name.clone(),
+                spec,
+            });
         }
     }
     for volume in after.observed.volumes.values() {
         let key = ResourceKey::new(Kind::Volume, volume.owner.key.as_str());
         let taken = adopted.contains(&key) && volume.owner.in_project;
         if volume.owner.owner == Owner::Ours || taken || after.before.volumes.contains_key(&volume.name) {
-            let spec = volume.spec.clone().unwrap_or_else(|| Digest::read_back("adopted"));
-            facts.push(Fact::OwnVolume { name: volume.name.clone(), spec });
+            let spec = volume
+                .spec
+                .clone()
+                .unwrap_or_else(|| Digest::read_back("adopted"));
+            facts.push(Fact::OwnVolume {
+                name: volume.name.clone(),
+                spec,
+            });
         }
     }
     let gone = |names: &BTreeMap<String, Digest>, there: &dyn Fn(&str) -> bool| -> Vec<String> {
         names.keys().filter(|name| !there(name)).cloned().collect()
     };
-    let networks = gone(&after.before.networks, &|name| after.observed.networks.contains_key(name));
+    let networks = gone(&after.before.networks, &|name| {
+        after.observed.networks.contains_key(name)
+    });
     facts.extend(networks.into_iter().map(|name| Fact::DisownNetwork { name }));
-    let volumes = gone(&after.before.volumes, &|name| after.observed.volumes.contains_key(name));
+    let volumes = gone(&after.before.volumes, &|name| {
+        after.observed.volumes.contains_key(name)
+    });
     facts.extend(volumes.into_iter().map(|name| Fact::DisownVolume { name }));
 }
 
@@ -159,9 +242,10 @@ fn known(fact: &Fact, before: &Inventory) -> bool {
         Fact::Own { id, container } => before.containers.get(id) == Some(container),
         Fact::OwnNetwork { name, spec } => before.networks.get(name) == Some(spec),
         Fact::OwnVolume { name, spec } => before.volumes.get(name) == Some(spec),
-        Fact::JobDone { service, done } => {
-            before.jobs.get(service).is_some_and(|known| known.spec == done.spec && known.image_id == done.image_id)
-        }
+        Fact::JobDone { service, done } => before
+            .jobs
+            .get(service)
+            .is_some_and(|known| known.spec == done.spec && known.image_id == done.image_id),
         Fact::Disown { .. } | Fact::DisownNetwork { .. } | Fact::DisownVolume { .. } => false,
     }
 }

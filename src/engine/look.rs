@@ -60,10 +60,25 @@ pub async fn look(turn: &Turn, world: &World) -> Result<Look, LookError> {
     let effective = effective(turn, world, &state);
     let pinned = pins(&turn.desired, effective.as_ref());
     let (observed, inventory) = observe(turn, world, &turn.desired, &pinned).await?;
-    let git = plan_for(turn, world, &turn.desired, &pinned, (&observed, &inventory), effective.as_ref(), None);
+    let git = plan_for(
+        turn,
+        world,
+        &turn.desired,
+        &pinned,
+        (&observed, &inventory),
+        effective.as_ref(),
+        None,
+    );
     let hold = world.history.held(&turn.key, &git.release)?;
     let hold = hold.filter(|hold| state.retry_once.as_ref() != Some(&hold.digest));
-    Ok(Look { observed, inventory, state, effective, hold, git })
+    Ok(Look {
+        observed,
+        inventory,
+        state,
+        effective,
+        hold,
+        git,
+    })
 }
 
 /// Looks at a stored release of an app: what is between live state and it.
@@ -84,7 +99,11 @@ pub async fn look_at_release(
         &record.images,
         (&observed, &inventory),
         // In a rollback the fields are shown against what is being left; while healing, against the release itself.
-        if roll_back_from.is_some() { effective.as_ref() } else { Some(record) },
+        if roll_back_from.is_some() {
+            effective.as_ref()
+        } else {
+            Some(record)
+        },
         roll_back_from,
     );
     Ok((plan, observed, inventory))
@@ -131,8 +150,10 @@ fn images(
     for (name, service) in services {
         if let Some(pin) = pinned.get(name) {
             for reference in [&pin.id, &pin.repo_digest].into_iter().flatten() {
-                asks.entry(reference.clone())
-                    .or_insert(ImageAsk { platform: service.platform.clone(), registry: Lookup::Never });
+                asks.entry(reference.clone()).or_insert(ImageAsk {
+                    platform: service.platform.clone(),
+                    registry: Lookup::Never,
+                });
             }
             continue;
         }
@@ -141,7 +162,13 @@ fn images(
             PullPolicy::Always | PullPolicy::Every(_) => Lookup::Always,
             PullPolicy::Never => Lookup::Never,
         };
-        asks.insert(service.image.value.clone(), ImageAsk { platform: service.platform.clone(), registry });
+        asks.insert(
+            service.image.value.clone(),
+            ImageAsk {
+                platform: service.platform.clone(),
+                registry,
+            },
+        );
     }
     asks
 }
@@ -149,7 +176,9 @@ fn images(
 /// Images are re-resolved only when the app's content changes (decision 1): while it is the effective release's, its images
 /// are what they were. `pull_policy: always` asks for more.
 fn pins(desired: &Desired, effective: Option<&Record>) -> BTreeMap<ServiceName, Pinned> {
-    let Some(record) = effective.filter(|record| record.content == desired.content) else { return BTreeMap::new() };
+    let Some(record) = effective.filter(|record| record.content == desired.content) else {
+        return BTreeMap::new();
+    };
     record
         .images
         .iter()
@@ -179,7 +208,11 @@ fn plan_for(
         instance: &world.instance,
         effective,
         roll_back_from,
-        prune: turn.options.prune.unwrap_or(if roll_back_from.is_some() { Prune::Safe } else { desired.rules.prune }),
+        prune: turn.options.prune.unwrap_or(if roll_back_from.is_some() {
+            Prune::Safe
+        } else {
+            desired.rules.prune
+        }),
         adopt: turn.options.adopt,
         takeover: turn.options.takeover,
         delete_volumes: &turn.options.delete_volumes,
@@ -206,5 +239,11 @@ pub fn desired_of(record: &Record) -> Desired {
 
 /// The mask of a stored release.
 pub fn mask_of(record: &Record) -> Mask {
-    Mask::new(record.snapshot.secrets.iter().map(|secret| secret.expose().clone()))
+    Mask::new(
+        record
+            .snapshot
+            .secrets
+            .iter()
+            .map(|secret| secret.expose().clone()),
+    )
 }

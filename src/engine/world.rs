@@ -40,7 +40,12 @@ impl World {
     pub fn data(&self, key: &AppKey, rules: &Rules) -> String {
         match &rules.host_dir {
             Some(folder) => folder.clone(),
-            None => self.state.join("data").join(key.app.as_str()).to_string_lossy().into_owned(),
+            None => self
+                .state
+                .join("data")
+                .join(key.app.as_str())
+                .to_string_lossy()
+                .into_owned(),
         }
     }
 

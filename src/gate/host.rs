@@ -18,19 +18,52 @@ pub struct Reach {
 }
 
 /// Binds of these give the host away, or what holds it: the file system's root and the engines' sockets.
-const SOCKETS: &[&str] = &["/var/run/docker.sock", "/run/docker.sock", "/run/containerd/containerd.sock", "/run/podman/podman.sock"];
-const ROOTS: &[&str] = &["/", "/etc", "/root", "/boot", "/proc", "/sys", "/dev", "/var/lib/docker", "/var/run", "/run"];
-const CAPABILITIES: &[&str] = &["ALL", "SYS_ADMIN", "SYS_MODULE", "SYS_PTRACE", "SYS_RAWIO", "DAC_READ_SEARCH", "NET_ADMIN", "BPF"];
+const SOCKETS: &[&str] = &[
+    "/var/run/docker.sock",
+    "/run/docker.sock",
+    "/run/containerd/containerd.sock",
+    "/run/podman/podman.sock",
+];
+const ROOTS: &[&str] = &[
+    "/",
+    "/etc",
+    "/root",
+    "/boot",
+    "/proc",
+    "/sys",
+    "/dev",
+    "/var/lib/docker",
+    "/var/run",
+    "/run",
+];
+const CAPABILITIES: &[&str] = &[
+    "ALL",
+    "SYS_ADMIN",
+    "SYS_MODULE",
+    "SYS_PTRACE",
+    "SYS_RAWIO",
+    "DAC_READ_SEARCH",
+    "NET_ADMIN",
+    "BPF",
+];
 
 /// Everything that `project` reaches for.
 pub fn reaches(project: &Project) -> Vec<Reach> {
-    project.services.iter().flat_map(|(name, service)| of_service(name, service)).collect()
+    project
+        .services
+        .iter()
+        .flat_map(|(name, service)| of_service(name, service))
+        .collect()
 }
 
 fn of_service(name: &ServiceName, service: &Service) -> Vec<Reach> {
     let mut found = Vec::new();
     let mut reach = |key: &'static str, detail: String| {
-        found.push(Reach { service: name.clone(), name: key, detail });
+        found.push(Reach {
+            service: name.clone(),
+            name: key,
+            detail,
+        });
     };
     if service.privileged {
         reach("privileged", "`privileged: true`".to_owned());
@@ -48,8 +81,14 @@ fn of_service(name: &ServiceName, service: &Service) -> Vec<Reach> {
         reach("host-namespaces", "a host user or UTS namespace".to_owned());
     }
     for mount in service.volumes.values() {
-        let MountSource::Host(source) = &mount.source else { continue };
-        let path = if source.len() > 1 { source.trim_end_matches('/') } else { source.as_str() };
+        let MountSource::Host(source) = &mount.source else {
+            continue;
+        };
+        let path = if source.len() > 1 {
+            source.trim_end_matches('/')
+        } else {
+            source.as_str()
+        };
         if SOCKETS.contains(&path) {
             reach("engine-socket", format!("the engine's socket `{path}`"));
         } else if ROOTS.contains(&path) {
@@ -65,7 +104,11 @@ fn of_service(name: &ServiceName, service: &Service) -> Vec<Reach> {
             reach("capabilities", format!("the capability `{bare}`"));
         }
     }
-    if service.security_opt.iter().any(|option| option.ends_with("unconfined") || option == "label=disable") {
+    if service
+        .security_opt
+        .iter()
+        .any(|option| option.ends_with("unconfined") || option == "label=disable")
+    {
         reach("unconfined", "a switched-off security profile".to_owned());
     }
     found
@@ -83,7 +126,10 @@ pub fn denied(project: &Project, allowed: &[String], key: &AppKey) -> Vec<Proble
                 reach.service, reach.detail
             ),
             place: None,
-            help: Some(format!("in config.yaml:  allow: {{ {}: [{}] }}", key.app, reach.name)),
+            help: Some(format!(
+                "in config.yaml:  allow: {{ {}: [{}] }}",
+                key.app, reach.name
+            )),
             kind: ProblemKind::Refused,
         })
         .collect()

@@ -39,7 +39,11 @@ pub struct Refusal {
 impl Refusal {
     /// The kind that decides the exit code: the worst of all.
     pub fn kind(&self) -> ProblemKind {
-        self.problems.iter().map(|problem| problem.kind).max().unwrap_or(ProblemKind::Refused)
+        self.problems
+            .iter()
+            .map(|problem| problem.kind)
+            .max()
+            .unwrap_or(ProblemKind::Refused)
     }
 }
 
@@ -68,7 +72,9 @@ fn refuse(blocked: &Blocked, what: &str, app: &str) -> Option<Problem> {
         Blocked::NotAdopted => (
             "E0603",
             format!("{what} exists already, was not made by Driftless and differs from Git"),
-            format!("`driftless plan {app} --adopt` shows what would change; `driftless apply {app} --adopt` takes it over"),
+            format!(
+                "`driftless plan {app} --adopt` shows what would change; `driftless apply {app} --adopt` takes it over"
+            ),
         ),
         Blocked::OtherInstance(other) => (
             "E0604",
@@ -78,14 +84,25 @@ fn refuse(blocked: &Blocked, what: &str, app: &str) -> Option<Problem> {
         Blocked::OtherApp(other) => (
             "E0605",
             format!("{what} belongs to the app `{other}`"),
-            "give one of the two apps another project name (top-level `name:` in its Compose file)".to_owned(),
+            "give one of the two apps another project name (top-level `name:` in its Compose file)"
+                .to_owned(),
         ),
         Blocked::VolumeConfig => (
             "E0606",
             format!("{what} can't be changed without losing its data"),
             "declare a volume with a new name and move the data, or put the old settings back".to_owned(),
         ),
-        Blocked::Other(reason) => ("E0607", format!("{what}: {reason}"), "driftless explain E0607".to_owned()),
+        Blocked::Other(reason) => (
+            "E0607",
+            format!("{what}: {reason}"),
+            "driftless explain E0607".to_owned(),
+        ),
     };
-    Some(Problem { code, message, place: None, help: Some(help), kind: ProblemKind::Refused })
+    Some(Problem {
+        code,
+        message,
+        place: None,
+        help: Some(help),
+        kind: ProblemKind::Refused,
+    })
 }

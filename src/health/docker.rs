@@ -23,7 +23,11 @@ pub fn judge(container: &Container, expect: &Expect, now: Timestamp) -> Verdict 
         WantedState::Paused if container.state == State::Paused => return Verdict::Suspended,
         WantedState::Paused | WantedState::Running => {}
     }
-    if expect.job { judge_job(container) } else { judge_service(container, expect, now) }
+    if expect.job {
+        judge_job(container)
+    } else {
+        judge_service(container, expect, now)
+    }
 }
 
 fn judge_stopped(container: &Container) -> Verdict {
@@ -39,7 +43,10 @@ fn judge_job(container: &Container) -> Verdict {
         (State::Exited | State::Dead, code) => Verdict::Failed(match cannot_run(container) {
             Some(cause) => cause,
             None if container.oom_killed => Cause::new(CauseKind::OutOfMemory, out_of_memory(container)),
-            None => Cause::new(CauseKind::JobFailed, format!("the job exited with code {}", code.unwrap_or(-1))),
+            None => Cause::new(
+                CauseKind::JobFailed,
+                format!("the job exited with code {}", code.unwrap_or(-1)),
+            ),
         }),
         (State::Created, _) => match cannot_run(container) {
             Some(cause) => Verdict::Failed(cause),
@@ -59,7 +66,9 @@ fn judge_service(container: &Container, expect: &Expect, now: Timestamp) -> Verd
             Health::Starting => progressing(CauseKind::Starting, "its healthcheck has not passed yet"),
             Health::Unhealthy => Verdict::Failed(Cause::new(CauseKind::Unhealthy, unhealthy(container))),
             Health::None => {
-                let up = container.started_at.map_or(Duration::ZERO, |started| elapsed(started, now));
+                let up = container
+                    .started_at
+                    .map_or(Duration::ZERO, |started| elapsed(started, now));
                 if up < expect.steady {
                     progressing(CauseKind::NotLongEnough, "running, not long enough yet")
                 } else if crashes > 0 && up < ONE_CRASH_PATIENCE {
@@ -88,7 +97,10 @@ fn judge_service(container: &Container, expect: &Expect, now: Timestamp) -> Verd
             (None, _) if container.oom_killed => Cause::new(CauseKind::OutOfMemory, out_of_memory(container)),
             (None, _) => Cause::new(CauseKind::Crashed, crash_text(container, crashes + 1)),
         }),
-        State::Other(other) => Verdict::Unknown(Cause::new(CauseKind::EngineUnreachable, format!("unknown state {other:?}"))),
+        State::Other(other) => Verdict::Unknown(Cause::new(
+            CauseKind::EngineUnreachable,
+            format!("unknown state {other:?}"),
+        )),
     }
 }
 
@@ -98,30 +110,44 @@ fn crashed(container: &Container, crashes: u64) -> Verdict {
     }
     if crashes >= CRASH_LIMIT {
         let (kind, text) = if container.oom_killed {
-            (CauseKind::OutOfMemory, format!("{}, {crashes} times", out_of_memory(container)))
+            (
+                CauseKind::OutOfMemory,
+                format!("{}, {crashes} times", out_of_memory(container)),
+            )
         } else {
             (CauseKind::CrashLoop, crash_text(container, crashes))
         };
         return Verdict::Failed(Cause::new(kind, text));
     }
-    Verdict::Failing(Cause::new(CauseKind::Crashed, crash_text(container, crashes.max(1))))
+    Verdict::Failing(Cause::new(
+        CauseKind::Crashed,
+        crash_text(container, crashes.max(1)),
+    ))
 }
 
 /// 126 and 127 are what a shell and runc answer when a command can't be run (docs: `docker run`, exit status).
 fn cannot_run(container: &Container) -> Option<Cause> {
     if !container.error.is_empty() {
-        return Some(Cause::new(CauseKind::CannotRun, format!("the engine can't start it: {}", container.error)));
+        return Some(Cause::new(
+            CauseKind::CannotRun,
+            format!("the engine can't start it: {}", container.error),
+        ));
     }
     match container.exit_code {
-        Some(code @ (126 | 127)) if container.state != State::Running => {
-            Some(Cause::new(CauseKind::CannotRun, format!("its command can't be run (exit code {code})")))
-        }
+        Some(code @ (126 | 127)) if container.state != State::Running => Some(Cause::new(
+            CauseKind::CannotRun,
+            format!("its command can't be run (exit code {code})"),
+        )),
         _ => None,
     }
 }
 
 fn crash_text(container: &Container, crashes: u64) -> String {
-    let times = if crashes == 1 { String::new() } else { format!(", {crashes} times") };
+    let times = if crashes == 1 {
+        String::new()
+    } else {
+        format!(", {crashes} times")
+    };
     match (container.exit_code, &container.state) {
         // While it runs again the engine shows exit code 0: the code of the crash is gone.
         (Some(0) | None, State::Running) | (None, _) => format!("restarted{times}"),
@@ -137,7 +163,11 @@ fn unhealthy(container: &Container) -> String {
     match &container.last_check {
         Some((code, output)) => {
             let line = output.trim().lines().last().unwrap_or_default();
-            let line = if line.is_empty() { String::new() } else { format!(": {line}") };
+            let line = if line.is_empty() {
+                String::new()
+            } else {
+                format!(": {line}")
+            };
             format!("its healthcheck fails (exit code {code}{line})")
         }
         None => "its healthcheck fails".to_owned(),
@@ -157,7 +187,9 @@ pub fn time_to_verdict(check: Option<&Healthcheck>) -> Duration {
     let nanos = |value: Option<i64>, default_secs: u64| {
         value
             .filter(|nanos| *nanos > 0)
-            .map_or(Duration::from_secs(default_secs), |nanos| Duration::from_nanos(nanos.unsigned_abs()))
+            .map_or(Duration::from_secs(default_secs), |nanos| {
+                Duration::from_nanos(nanos.unsigned_abs())
+            })
     };
     let retries = u32::try_from(check.retries.filter(|retries| *retries > 0).unwrap_or(3)).unwrap_or(3);
     nanos(check.start_period, 0)
@@ -196,7 +228,10 @@ mod tests {
             last_check: None,
             image_id: String::new(),
             image_ref: String::new(),
-            restart: Restart { name: "always".into(), max_retries: 0 },
+            restart: Restart {
+                name: "always".into(),
+                max_retries: 0,
+            },
             limits: Limits::default(),
             endpoints: BTreeMap::new(),
             inspect: serde_json::Value::Null.into(),
@@ -204,7 +239,12 @@ mod tests {
     }
 
     fn expect() -> Expect {
-        Expect { job: false, steady: Duration::from_secs(5), restarts_before: 0, state: WantedState::Running }
+        Expect {
+            job: false,
+            steady: Duration::from_secs(5),
+            restarts_before: 0,
+            state: WantedState::Running,
+        }
     }
 
     fn kind(verdict: &Verdict) -> Option<CauseKind> {
@@ -213,9 +253,18 @@ mod tests {
 
     #[test]
     fn running_long_enough_without_a_check_is_healthy() {
-        assert_eq!(judge(&container(State::Running), &expect(), now()), Verdict::Healthy);
-        let young = Expect { steady: Duration::from_secs(11), ..expect() };
-        assert_eq!(kind(&judge(&container(State::Running), &young, now())), Some(CauseKind::NotLongEnough));
+        assert_eq!(
+            judge(&container(State::Running), &expect(), now()),
+            Verdict::Healthy
+        );
+        let young = Expect {
+            steady: Duration::from_secs(11),
+            ..expect()
+        };
+        assert_eq!(
+            kind(&judge(&container(State::Running), &young, now())),
+            Some(CauseKind::NotLongEnough)
+        );
     }
 
     #[test]
@@ -226,35 +275,68 @@ mod tests {
         assert!(matches!(judge(&crashing, &expect(), now()), Verdict::Failing(_)));
         crashing.restart_count = 2;
         let verdict = judge(&crashing, &expect(), now());
-        assert!(matches!(&verdict, Verdict::Failed(cause) if cause.detail == "exited with code 3, 2 times"), "{verdict:?}");
+        assert!(
+            matches!(&verdict, Verdict::Failed(cause) if cause.detail == "exited with code 3, 2 times"),
+            "{verdict:?}"
+        );
     }
 
     #[test]
     fn crashes_before_this_release_do_not_count() {
         let mut old = container(State::Running);
         old.restart_count = 7;
-        assert_eq!(judge(&old, &Expect { restarts_before: 7, ..expect() }, now()), Verdict::Healthy);
+        assert_eq!(
+            judge(
+                &old,
+                &Expect {
+                    restarts_before: 7,
+                    ..expect()
+                },
+                now()
+            ),
+            Verdict::Healthy
+        );
     }
 
     #[test]
     fn out_of_memory_is_named() {
         let mut killed = container(State::Exited);
         (killed.exit_code, killed.oom_killed) = (Some(137), true);
-        assert_eq!(kind(&judge(&killed, &expect(), now())), Some(CauseKind::OutOfMemory));
+        assert_eq!(
+            kind(&judge(&killed, &expect(), now())),
+            Some(CauseKind::OutOfMemory)
+        );
     }
 
     #[test]
     fn a_service_that_ends_with_zero_is_told_about_jobs() {
         let verdict = judge(&container(State::Exited), &expect(), now());
-        assert!(verdict.cause().is_some_and(|cause| cause.detail.contains("job: true")));
-        assert_eq!(judge(&container(State::Exited), &Expect { job: true, ..expect() }, now()), Verdict::Healthy);
+        assert!(
+            verdict
+                .cause()
+                .is_some_and(|cause| cause.detail.contains("job: true"))
+        );
+        assert_eq!(
+            judge(
+                &container(State::Exited),
+                &Expect {
+                    job: true,
+                    ..expect()
+                },
+                now()
+            ),
+            Verdict::Healthy
+        );
     }
 
     #[test]
     fn a_command_that_cannot_run_fails_at_once() {
         let mut absent = container(State::Exited);
         absent.exit_code = Some(127);
-        assert_eq!(kind(&judge(&absent, &expect(), now())), Some(CauseKind::CannotRun));
+        assert_eq!(
+            kind(&judge(&absent, &expect(), now())),
+            Some(CauseKind::CannotRun)
+        );
     }
 
     #[test]
@@ -267,12 +349,21 @@ mod tests {
 
     #[test]
     fn an_unknown_state_is_unknown_and_not_a_failure() {
-        assert!(matches!(judge(&container(State::Other("stopping".into())), &expect(), now()), Verdict::Unknown(_)));
+        assert!(matches!(
+            judge(&container(State::Other("stopping".into())), &expect(), now()),
+            Verdict::Unknown(_)
+        ));
     }
 
     #[test]
     fn the_patience_follows_the_check() {
-        let check = Healthcheck { test: vec!["CMD".into()], interval: Some(1_000_000_000), timeout: Some(1_000_000_000), retries: Some(2), ..Healthcheck::default() };
+        let check = Healthcheck {
+            test: vec!["CMD".into()],
+            interval: Some(1_000_000_000),
+            timeout: Some(1_000_000_000),
+            retries: Some(2),
+            ..Healthcheck::default()
+        };
         assert_eq!(time_to_verdict(Some(&check)), Duration::from_secs(14));
         assert_eq!(time_to_verdict(None), Duration::ZERO);
     }

@@ -92,7 +92,10 @@ pub enum Class {
 impl Cause {
     /// A cause.
     pub fn new(kind: CauseKind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into() }
+        Self {
+            kind,
+            detail: detail.into(),
+        }
     }
 }
 
@@ -101,8 +104,13 @@ impl CauseKind {
     pub fn class(self) -> Class {
         match self {
             CauseKind::Foreign | CauseKind::EngineUnreachable => Class::Foreign,
-            CauseKind::NotStarted | CauseKind::Starting | CauseKind::NotLongEnough | CauseKind::JobRunning => Class::Transient,
-            CauseKind::Crashed | CauseKind::ProbeFailed | CauseKind::NoProgress | CauseKind::Deadline => Class::Transient,
+            CauseKind::NotStarted
+            | CauseKind::Starting
+            | CauseKind::NotLongEnough
+            | CauseKind::JobRunning => Class::Transient,
+            CauseKind::Crashed | CauseKind::ProbeFailed | CauseKind::NoProgress | CauseKind::Deadline => {
+                Class::Transient
+            }
             CauseKind::Unhealthy
             | CauseKind::CrashLoop
             | CauseKind::OutOfMemory
@@ -117,9 +125,10 @@ impl Verdict {
     /// The cause, where there is one.
     pub fn cause(&self) -> Option<&Cause> {
         match self {
-            Verdict::Progressing(cause) | Verdict::Unknown(cause) | Verdict::Failing(cause) | Verdict::Failed(cause) => {
-                Some(cause)
-            }
+            Verdict::Progressing(cause)
+            | Verdict::Unknown(cause)
+            | Verdict::Failing(cause)
+            | Verdict::Failed(cause) => Some(cause),
             Verdict::Healthy | Verdict::Suspended | Verdict::Missing => None,
         }
     }

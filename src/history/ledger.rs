@@ -23,7 +23,9 @@ impl Journal for Store {
         let id = self.change(|transaction| {
             let app = self.app(transaction, &intent.key)?;
             transaction
-                .prepare_cached("INSERT INTO journal (app, run, kind, name, op, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")
+                .prepare_cached(
+                    "INSERT INTO journal (app, run, kind, name, op, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                )
                 .and_then(|mut insert| {
                     insert.execute(params![
                         app,
@@ -76,7 +78,10 @@ impl Ledger for Store {
                 Fact::JobDone { service, done } => self.put(transaction, app, JOB, service.as_str(), done)?,
             }
             transaction
-                .execute("UPDATE apps SET inventory = 1 WHERE id = ?1 AND inventory = 0", [app])
+                .execute(
+                    "UPDATE apps SET inventory = 1 WHERE id = ?1 AND inventory = 0",
+                    [app],
+                )
                 .map_err(|error| self.sql(error))?;
             Ok(())
         })?;
@@ -104,9 +109,13 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<Entry>, StoreError> {
         self.read(|transaction| {
-            let Some(app) = self.find_app(transaction, key)? else { return Ok(Vec::new()) };
+            let Some(app) = self.find_app(transaction, key)? else {
+                return Ok(Vec::new());
+            };
             let text = format!("SELECT * FROM journal WHERE app = ?1 AND {filter} LIMIT ?2");
-            self.rows(transaction, &text, params![app, limited(limit)], |row| self.read_entry(row, key))
+            self.rows(transaction, &text, params![app, limited(limit)], |row| {
+                self.read_entry(row, key)
+            })
         })
     }
 
@@ -119,9 +128,13 @@ impl Store {
         let ending = match ending.as_deref() {
             None => None,
             Some("done") => Some(Ending::Done { id: detail }),
-            Some("refused") => Some(Ending::Refused { error: detail.unwrap_or_default() }),
+            Some("refused") => Some(Ending::Refused {
+                error: detail.unwrap_or_default(),
+            }),
             // A word of a newer version is, to us, an end that we don't know.
-            Some(_) => Some(Ending::Unknown { error: detail.unwrap_or_default() }),
+            Some(_) => Some(Ending::Unknown {
+                error: detail.unwrap_or_default(),
+            }),
         };
         let ended = self.optional_time(row, "ended")?;
         let intent = Intent {
@@ -132,7 +145,11 @@ impl Store {
             at: self.time(row, "at")?,
         };
         let at = ended.unwrap_or(intent.at);
-        Ok(Entry { id: EntryId(self.column(row, "id")?), intent, ending: ending.map(|ending| (ending, at)) })
+        Ok(Entry {
+            id: EntryId(self.column(row, "id")?),
+            intent,
+            ending: ending.map(|ending| (ending, at)),
+        })
     }
 
     fn put<T: serde::Serialize>(
@@ -145,13 +162,21 @@ impl Store {
     ) -> Result<(), StoreError> {
         let text = to_json(value, "a fact of the inventory")?;
         transaction
-            .prepare_cached("INSERT OR REPLACE INTO inventory (app, kind, name, value) VALUES (?1, ?2, ?3, ?4)")
+            .prepare_cached(
+                "INSERT OR REPLACE INTO inventory (app, kind, name, value) VALUES (?1, ?2, ?3, ?4)",
+            )
             .and_then(|mut insert| insert.execute(params![app, kind, name, text]))
             .map_err(|error| self.sql(error))?;
         Ok(())
     }
 
-    fn remove(&self, transaction: &Transaction<'_>, app: i64, kind: &str, name: &str) -> Result<(), StoreError> {
+    fn remove(
+        &self,
+        transaction: &Transaction<'_>,
+        app: i64,
+        kind: &str,
+        name: &str,
+    ) -> Result<(), StoreError> {
         transaction
             .prepare_cached("DELETE FROM inventory WHERE app = ?1 AND kind = ?2 AND name = ?3")
             .and_then(|mut delete| delete.execute(params![app, kind, name]))
@@ -162,10 +187,17 @@ impl Store {
     pub(super) fn read_inventory(&self, key: &AppKey) -> Result<Inventory, StoreError> {
         const WHAT: &str = "a fact of the inventory";
         self.read(|transaction| {
-            let mut inventory = Inventory { rebuilt: true, ..Inventory::default() };
-            let Some(app) = self.find_app(transaction, key)? else { return Ok(inventory) };
+            let mut inventory = Inventory {
+                rebuilt: true,
+                ..Inventory::default()
+            };
+            let Some(app) = self.find_app(transaction, key)? else {
+                return Ok(inventory);
+            };
             let known: i64 = transaction
-                .query_row("SELECT inventory FROM apps WHERE id = ?1", [app], |row| row.get(0))
+                .query_row("SELECT inventory FROM apps WHERE id = ?1", [app], |row| {
+                    row.get(0)
+                })
                 .map_err(|error| self.sql(error))?;
             inventory.rebuilt = known != 1;
             let facts = self.rows(
@@ -173,22 +205,31 @@ impl Store {
                 "SELECT kind, name, value FROM inventory WHERE app = ?1",
                 [app],
                 |row| -> Result<(String, String, String), StoreError> {
-                    Ok((self.column(row, "kind")?, self.column(row, "name")?, self.column(row, "value")?))
+                    Ok((
+                        self.column(row, "kind")?,
+                        self.column(row, "name")?,
+                        self.column(row, "value")?,
+                    ))
                 },
             )?;
             for (kind, name, value) in facts {
                 match kind.as_str() {
                     CONTAINER => {
-                        inventory.containers.insert(ContainerId(name.into()), from_json(&value, WHAT)?);
+                        inventory
+                            .containers
+                            .insert(ContainerId(name.into()), from_json(&value, WHAT)?);
                     }
                     NETWORK => {
-                        inventory.networks.insert(name, from_json::<Digest>(&value, WHAT)?);
+                        inventory
+                            .networks
+                            .insert(name, from_json::<Digest>(&value, WHAT)?);
                     }
                     VOLUME => {
                         inventory.volumes.insert(name, from_json::<Digest>(&value, WHAT)?);
                     }
                     JOB => {
-                        let service = ServiceName::try_from(name).map_err(|error| StoreError::unreadable(WHAT, error))?;
+                        let service = ServiceName::try_from(name)
+                            .map_err(|error| StoreError::unreadable(WHAT, error))?;
                         inventory.jobs.insert(service, from_json(&value, WHAT)?);
                     }
                     // A kind of a newer minor version: not ours to delete or to read.

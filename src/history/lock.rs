@@ -29,7 +29,11 @@ pub struct Owner {
 
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`driftless {}` (process {}, since {})", self.command, self.pid, self.since)
+        write!(
+            f,
+            "`driftless {}` (process {}, since {})",
+            self.command, self.pid, self.since
+        )
     }
 }
 
@@ -45,19 +49,31 @@ impl Lock {
     /// Takes the lock of `folder`, or says who has it.
     pub fn acquire(folder: &Path, owner: &Owner) -> Result<Self, StoreError> {
         let path = folder.join(LOCK_FILE);
-        let mut file = private(OpenOptions::new().read(true).write(true).create(true).truncate(false))
-            .open(&path)
-            .map_err(StoreError::io("open the lock", &path))?;
+        let mut file = private(
+            OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false),
+        )
+        .open(&path)
+        .map_err(StoreError::io("open the lock", &path))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(StoreError::Locked { folder: folder.to_owned(), owner: read(&mut file) });
+                return Err(StoreError::Locked {
+                    folder: folder.to_owned(),
+                    owner: read(&mut file),
+                });
             }
             Err(TryLockError::Error(source)) => return Err(StoreError::io("lock", &path)(source)),
         }
         // Who owns it is a courtesy to others: a full disk must not keep us from running and saying so.
         let text = serde_json::to_vec(owner).unwrap_or_default();
-        let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(&text));
+        let _ = file
+            .set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| file.write_all(&text));
         Ok(Self { _file: file })
     }
 }

@@ -37,7 +37,7 @@ use crate::release::{Outcome, Pinned, Record};
 pub use error::{SealCause, StoreError, StoreErrorKind};
 pub use lock::{Owner, owner};
 pub use schema::Version;
-pub use state::{AppState, BlockedBy, Deadlines, Phase, Suspension, Vanished};
+pub use state::{AppState, BlockedBy, Phase, Suspension, Vanished};
 pub use store::{Opening, Store};
 
 /// How many releases of an app are kept beyond those that must be (stable ones, held ones, those its state names).
@@ -79,7 +79,13 @@ pub trait History: Ledger {
     }
     /// What came of a release.
     fn set_outcome(&self, key: &AppKey, number: u64, outcome: &Outcome) -> Result<(), StoreError> {
-        self.write(key, &[Write::Outcome { number, outcome: outcome.clone() }])
+        self.write(
+            key,
+            &[Write::Outcome {
+                number,
+                outcome: outcome.clone(),
+            }],
+        )
     }
     /// It is stable; from the first one on, the inventory is no longer "rebuilt".
     fn mark_stable(&self, key: &AppKey, number: u64, at: Timestamp) -> Result<(), StoreError> {
@@ -141,9 +147,15 @@ pub trait History: Ledger {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Write {
     State(Box<AppState>),
-    Outcome { number: u64, outcome: Outcome },
+    Outcome {
+        number: u64,
+        outcome: Outcome,
+    },
     /// Also sets the outcome.
-    Stable { number: u64, at: Timestamp },
+    Stable {
+        number: u64,
+        at: Timestamp,
+    },
     Hold(Hold),
     Lift(Digest),
 }

@@ -70,7 +70,10 @@ impl Store {
             .optional()
             .map_err(|error| self.sql(error))?
             .flatten();
-        let state: AppState = state.map_or_else(|| Ok(AppState::default()), |text| from_json(&text, "an app's state"))?;
+        let state: AppState = state.map_or_else(
+            || Ok(AppState::default()),
+            |text| from_json(&text, "an app's state"),
+        )?;
         let named = [state.candidate, state.effective, state.stable].map(|number| number.map_or(-1, raw));
         transaction
             .execute(
@@ -94,10 +97,16 @@ impl Store {
     ) -> Result<(), StoreError> {
         let text = to_json(outcome, "the outcome of a release")?;
         let changed = transaction
-            .execute("UPDATE releases SET outcome = ?3 WHERE app = ?1 AND number = ?2", params![app, raw(number), text])
+            .execute(
+                "UPDATE releases SET outcome = ?3 WHERE app = ?1 AND number = ?2",
+                params![app, raw(number), text],
+            )
             .map_err(|error| self.sql(error))?;
         if changed == 0 {
-            return Err(StoreError::NoRelease { key: key.clone(), number });
+            return Err(StoreError::NoRelease {
+                key: key.clone(),
+                number,
+            });
         }
         Ok(())
     }
@@ -128,9 +137,15 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<Summary>, StoreError> {
         self.read(|transaction| {
-            let Some(app) = self.find_app(transaction, key)? else { return Ok(Vec::new()) };
-            let text = format!("SELECT {PLAIN} FROM releases WHERE app = ?1 AND {filter} ORDER BY number DESC LIMIT ?3");
-            self.rows(transaction, &text, params![app, value, limited(limit)], |row| self.read_summary(row, key))
+            let Some(app) = self.find_app(transaction, key)? else {
+                return Ok(Vec::new());
+            };
+            let text = format!(
+                "SELECT {PLAIN} FROM releases WHERE app = ?1 AND {filter} ORDER BY number DESC LIMIT ?3"
+            );
+            self.rows(transaction, &text, params![app, value, limited(limit)], |row| {
+                self.read_summary(row, key)
+            })
         })
     }
 
@@ -144,7 +159,8 @@ impl Store {
             number: number(self.column(row, "number")?),
             digest: Digest::read_back(&digest),
             content: Digest::read_back(&content),
-            revision: Revision::try_from(revision).map_err(|error| StoreError::unreadable("a commit id", error))?,
+            revision: Revision::try_from(revision)
+                .map_err(|error| StoreError::unreadable("a commit id", error))?,
             subject: self.column(row, "subject")?,
             author: self.column(row, "author")?,
             images,
@@ -156,8 +172,11 @@ impl Store {
 
     pub(super) fn read_release(&self, key: &AppKey, number: u64) -> Result<Option<Record>, StoreError> {
         let found = self.read(|transaction| {
-            let Some(app) = self.find_app(transaction, key)? else { return Ok(None) };
-            let text = format!("SELECT {PLAIN}, key_id, snapshot FROM releases WHERE app = ?1 AND number = ?2");
+            let Some(app) = self.find_app(transaction, key)? else {
+                return Ok(None);
+            };
+            let text =
+                format!("SELECT {PLAIN}, key_id, snapshot FROM releases WHERE app = ?1 AND number = ?2");
             let rows = self.rows(transaction, &text, params![app, raw(number)], |row| {
                 let key_id: String = self.column(row, "key_id")?;
                 let sealed: Vec<u8> = self.column(row, "snapshot")?;
@@ -165,10 +184,12 @@ impl Store {
             })?;
             Ok(rows.into_iter().next())
         })?;
-        let Some((summary, key_id, sealed)) = found else { return Ok(None) };
+        let Some((summary, key_id, sealed)) = found else {
+            return Ok(None);
+        };
         let plain = self.sealer.open(key, &summary.digest, number, &key_id, &sealed)?;
-        let snapshot: Snapshot =
-            serde_json::from_slice(&plain).map_err(|error| StoreError::unreadable("a snapshot", Shape(error.classify())))?;
+        let snapshot: Snapshot = serde_json::from_slice(&plain)
+            .map_err(|error| StoreError::unreadable("a snapshot", Shape(error.classify())))?;
         Ok(Some(summary.with(snapshot)))
     }
 }

@@ -29,10 +29,16 @@ pub struct Version {
 
 impl Version {
     /// What this program writes.
-    pub const KNOWN: Version = Version { major: 1, minor: MIGRATIONS.len() as i32 - 1 };
+    pub const KNOWN: Version = Version {
+        major: 1,
+        minor: MIGRATIONS.len() as i32 - 1,
+    };
 
     fn from_raw(raw: i32) -> Self {
-        Self { major: raw / 1000, minor: raw % 1000 }
+        Self {
+            major: raw / 1000,
+            minor: raw % 1000,
+        }
     }
 
     fn raw(self) -> i32 {
@@ -131,16 +137,25 @@ const MIGRATIONS: &[&str] = &["
 /// Opens the owner's connection, making the database when there is none. `true`: it was made.
 pub(super) fn open(folder: &Path) -> Result<(Connection, bool), StoreError> {
     let path = folder.join(DATABASE);
-    let exists = path.try_exists().map_err(StoreError::io("look for the store", &path))?;
+    let exists = path
+        .try_exists()
+        .map_err(StoreError::io("look for the store", &path))?;
     if !exists {
         create(folder, &path)?;
     }
-    let mut connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    let mut connection = connect(
+        &path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
     let found = identify(&connection, &path)?;
     check(&connection, &path)?;
     let sql = |error| StoreError::sql(&path, error);
-    connection.pragma_update(None, "synchronous", "FULL").map_err(sql)?;
-    connection.pragma_update(None, "foreign_keys", true).map_err(sql)?;
+    connection
+        .pragma_update(None, "synchronous", "FULL")
+        .map_err(sql)?;
+    connection
+        .pragma_update(None, "foreign_keys", true)
+        .map_err(sql)?;
     migrate(&mut connection, found).map_err(sql)?;
     Ok((connection, !exists))
 }
@@ -148,7 +163,10 @@ pub(super) fn open(folder: &Path) -> Result<(Connection, bool), StoreError> {
 /// Opens a reader's connection. `None`: there is no store.
 pub(super) fn open_reader(folder: &Path) -> Result<Option<Connection>, StoreError> {
     let path = folder.join(DATABASE);
-    if !path.try_exists().map_err(StoreError::io("look for the store", &path))? {
+    if !path
+        .try_exists()
+        .map_err(StoreError::io("look for the store", &path))?
+    {
         return Ok(None);
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -165,7 +183,11 @@ pub(super) fn open_reader(folder: &Path) -> Result<Option<Connection>, StoreErro
         Err(error) => return Err(error),
     };
     if found < Version::KNOWN {
-        return Err(StoreError::Outdated { path, found, known: Version::KNOWN });
+        return Err(StoreError::Outdated {
+            path,
+            found,
+            known: Version::KNOWN,
+        });
     }
     Ok(Some(connection))
 }
@@ -179,7 +201,10 @@ fn unopenable(error: &StoreError) -> bool {
 }
 
 fn uri_path(path: &Path) -> String {
-    path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23")
+    path.to_string_lossy()
+        .replace('%', "%25")
+        .replace('?', "%3f")
+        .replace('#', "%23")
 }
 
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
@@ -210,10 +235,24 @@ fn create(folder: &Path, path: &Path) -> Result<(), StoreError> {
         .open(&fresh)
         .map_err(StoreError::io("create the store", &fresh))?;
     let sql = |error| StoreError::sql(&fresh, error);
-    let mut connection = connect(&fresh, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    connection.pragma_update(None, "application_id", APPLICATION).map_err(sql)?;
-    migrate(&mut connection, Version { major: Version::KNOWN.major, minor: -1 }).map_err(sql)?;
-    connection.pragma_update(None, "journal_mode", "WAL").map_err(sql)?;
+    let mut connection = connect(
+        &fresh,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    connection
+        .pragma_update(None, "application_id", APPLICATION)
+        .map_err(sql)?;
+    migrate(
+        &mut connection,
+        Version {
+            major: Version::KNOWN.major,
+            minor: -1,
+        },
+    )
+    .map_err(sql)?;
+    connection
+        .pragma_update(None, "journal_mode", "WAL")
+        .map_err(sql)?;
     connection.close().map_err(|(_, error)| sql(error))?;
     File::open(&fresh)
         .and_then(|file| file.sync_all())
@@ -233,15 +272,26 @@ pub(super) fn sync_folder(path: &Path) -> std::io::Result<()> {
 /// Whether it is ours, and which version.
 fn identify(connection: &Connection, path: &Path) -> Result<Version, StoreError> {
     let sql = |error| StoreError::sql(path, error);
-    let application: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(sql)?;
-    let raw: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(sql)?;
+    let application: i32 = connection
+        .pragma_query_value(None, "application_id", |row| row.get(0))
+        .map_err(sql)?;
+    let raw: i32 = connection
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(sql)?;
     if application != APPLICATION || raw < 1000 {
         let detail = "it is not a Driftless store, or was emptied".to_owned();
-        return Err(StoreError::Corrupt { path: path.to_owned(), detail });
+        return Err(StoreError::Corrupt {
+            path: path.to_owned(),
+            detail,
+        });
     }
     let found = Version::from_raw(raw);
     if found.major > Version::KNOWN.major {
-        return Err(StoreError::Newer { path: path.to_owned(), found, known: Version::KNOWN });
+        return Err(StoreError::Newer {
+            path: path.to_owned(),
+            found,
+            known: Version::KNOWN,
+        });
     }
     Ok(found)
 }
@@ -253,7 +303,10 @@ fn check(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     if answer == "ok" {
         return Ok(());
     }
-    Err(StoreError::Corrupt { path: path.to_owned(), detail: answer.replace('\n', " ") })
+    Err(StoreError::Corrupt {
+        path: path.to_owned(),
+        detail: answer.replace('\n', " "),
+    })
 }
 
 /// Each minor version in its own transaction: a crash leaves the last whole one.

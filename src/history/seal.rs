@@ -54,11 +54,20 @@ impl Sealer {
         let about = about(key, digest);
         let cipher = XChaCha20Poly1305::new(Key::from_slice(secret.as_slice()));
         let sealed = cipher
-            .encrypt(XNonce::from_slice(&nonce), Payload { msg: plain, aad: &about })
+            .encrypt(
+                XNonce::from_slice(&nonce),
+                Payload {
+                    msg: plain,
+                    aad: &about,
+                },
+            )
             .map_err(|error| StoreError::unreadable("a snapshot", error.to_string()))?;
         let mut bytes = nonce.to_vec();
         bytes.extend_from_slice(&sealed);
-        Ok(Sealed { bytes, key_id: id(&secret) })
+        Ok(Sealed {
+            bytes,
+            key_id: id(&secret),
+        })
     }
 
     /// Opens what was sealed for one release.
@@ -70,15 +79,27 @@ impl Sealer {
         key_id: &str,
         sealed: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, StoreError> {
-        let fail = |cause| StoreError::Sealed { key: key.clone(), number, cause };
+        let fail = |cause| StoreError::Sealed {
+            key: key.clone(),
+            number,
+            cause,
+        };
         let secret = self.load()?.ok_or_else(|| fail(SealCause::NoKey))?;
         if id(&secret) != key_id {
             return Err(fail(SealCause::OtherKey));
         }
-        let (nonce, body) = sealed.split_at_checked(NONCE).ok_or_else(|| fail(SealCause::Damaged))?;
+        let (nonce, body) = sealed
+            .split_at_checked(NONCE)
+            .ok_or_else(|| fail(SealCause::Damaged))?;
         let about = about(key, digest);
         XChaCha20Poly1305::new(Key::from_slice(secret.as_slice()))
-            .decrypt(XNonce::from_slice(nonce), Payload { msg: body, aad: &about })
+            .decrypt(
+                XNonce::from_slice(nonce),
+                Payload {
+                    msg: body,
+                    aad: &about,
+                },
+            )
             .map(Zeroizing::new)
             .map_err(|_| fail(SealCause::Damaged))
     }
@@ -88,7 +109,9 @@ impl Sealer {
         let mut text = Zeroizing::new(String::with_capacity(128));
         match OpenOptions::new().read(true).open(&self.path) {
             Ok(file) => {
-                file.take(128).read_to_string(&mut text).map_err(StoreError::io("read the key", &self.path))?;
+                file.take(128)
+                    .read_to_string(&mut text)
+                    .map_err(StoreError::io("read the key", &self.path))?;
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(StoreError::io("open the key", &self.path)(error)),
@@ -108,7 +131,8 @@ impl Sealer {
         let text = Zeroizing::new(format!("{}\n", hex::encode(secret.as_slice())));
         let fresh = self.path.with_extension("key.new");
         let write = || {
-            let mut file = private(OpenOptions::new().write(true).create(true).truncate(true)).open(&fresh)?;
+            let mut file =
+                private(OpenOptions::new().write(true).create(true).truncate(true)).open(&fresh)?;
             file.write_all(text.as_bytes())?;
             file.sync_all()?;
             // A link, not a rename: it fails when somebody else made the key meanwhile.
@@ -123,7 +147,9 @@ impl Sealer {
 
 /// What a snapshot belongs to: authenticated, so that one release's snapshot can't be put in the place of another's.
 fn about(key: &AppKey, digest: &Digest) -> Vec<u8> {
-    [FORM, key.source.as_str(), key.app.as_str(), digest.as_str()].join("\0").into_bytes()
+    [FORM, key.source.as_str(), key.app.as_str(), digest.as_str()]
+        .join("\0")
+        .into_bytes()
 }
 
 /// Names a key without telling it.
@@ -135,5 +161,7 @@ fn id(secret: &[u8; 32]) -> String {
 }
 
 fn random(bytes: &mut [u8], path: &Path) -> Result<(), StoreError> {
-    getrandom::fill(bytes).map_err(|error| StoreError::io("take random bytes for", path)(std::io::Error::other(error.to_string())))
+    getrandom::fill(bytes).map_err(|error| {
+        StoreError::io("take random bytes for", path)(std::io::Error::other(error.to_string()))
+    })
 }

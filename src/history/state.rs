@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::names::{Digest, ProjectName, Revision, RunId, TargetId};
+use crate::settle::Timers;
 
 /// Where one app stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,7 +25,8 @@ pub struct AppState {
     pub effective: Option<u64>,
     /// G: the newest stable release.
     pub stable: Option<u64>,
-    pub deadlines: Deadlines,
+    /// The clocks of the verification that is under way.
+    pub timers: Option<Timers>,
     /// How often the candidate was tried, from 1.
     pub attempt: u32,
     /// A held release that `retry` allowed once more.
@@ -119,20 +121,6 @@ impl std::fmt::Display for Phase {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(self.word())
     }
-}
-
-/// Wall-clock ends of waiting. Stored, so that a restart neither extends nor expires them.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Deadlines {
-    /// No progress until then fails the release.
-    pub no_progress: Option<Timestamp>,
-    /// The absolute end.
-    pub cap: Option<Timestamp>,
-    /// Healthy until then is stable.
-    pub bake: Option<Timestamp>,
-    /// When the clock was last known to run: what was spent down since is added back.
-    pub seen: Option<Timestamp>,
 }
 
 /// A person asked for nothing to be changed.

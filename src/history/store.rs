@@ -49,7 +49,11 @@ impl Store {
     pub fn open(opening: &Opening) -> Result<Self, StoreError> {
         let folder = &opening.folder;
         create_folder(folder).map_err(StoreError::io("create the state folder", folder))?;
-        let owner = Owner { pid: std::process::id(), command: opening.command.clone(), since: opening.now };
+        let owner = Owner {
+            pid: std::process::id(),
+            command: opening.command.clone(),
+            since: opening.now,
+        };
         let lock = Lock::acquire(folder, &owner)?;
         let (connection, is_new) = schema::open(folder)?;
         Ok(Self::with(opening, connection, is_new, Some(lock)))
@@ -62,7 +66,10 @@ impl Store {
     }
 
     fn with(opening: &Opening, connection: Connection, is_new: bool, lock: Option<Lock>) -> Self {
-        let key = opening.key_file.clone().unwrap_or_else(|| opening.folder.join(KEY_FILE));
+        let key = opening
+            .key_file
+            .clone()
+            .unwrap_or_else(|| opening.folder.join(KEY_FILE));
         Self {
             path: opening.folder.join(schema::DATABASE),
             sealer: Sealer::new(key),
@@ -87,7 +94,10 @@ impl Store {
     }
 
     /// One reading transaction, so that several queries see one moment.
-    pub(super) fn read<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    pub(super) fn read<T>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let mut connection = self.connection();
         let transaction = connection.transaction().map_err(|error| self.sql(error))?;
         work(&transaction)
@@ -102,19 +112,26 @@ impl Store {
             return Err(StoreError::Reader);
         }
         let mut connection = self.connection();
-        let transaction =
-            connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(|error| self.sql(error))?;
+        let transaction = connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(|error| self.sql(error))?;
         let value = work(&transaction)?;
         transaction.commit().map_err(|error| self.sql(error))?;
         Ok(value)
     }
 
     /// The row id of an app, if it is known.
-    pub(super) fn find_app(&self, transaction: &Transaction<'_>, key: &AppKey) -> Result<Option<i64>, StoreError> {
+    pub(super) fn find_app(
+        &self,
+        transaction: &Transaction<'_>,
+        key: &AppKey,
+    ) -> Result<Option<i64>, StoreError> {
         transaction
             .prepare_cached("SELECT id FROM apps WHERE source = ?1 AND app = ?2")
             .and_then(|mut query| {
-                query.query_row(params![key.source.as_str(), key.app.as_str()], |row| row.get(0)).optional()
+                query
+                    .query_row(params![key.source.as_str(), key.app.as_str()], |row| row.get(0))
+                    .optional()
             })
             .map_err(|error| self.sql(error))
     }
@@ -125,7 +142,10 @@ impl Store {
             return Ok(id);
         }
         transaction
-            .execute("INSERT INTO apps (source, app) VALUES (?1, ?2)", params![key.source.as_str(), key.app.as_str()])
+            .execute(
+                "INSERT INTO apps (source, app) VALUES (?1, ?2)",
+                params![key.source.as_str(), key.app.as_str()],
+            )
             .map_err(|error| self.sql(error))?;
         Ok(transaction.last_insert_rowid())
     }
@@ -138,7 +158,9 @@ impl Store {
         values: impl rusqlite::Params,
         mut read: impl FnMut(&Row<'_>) -> Result<T, StoreError>,
     ) -> Result<Vec<T>, StoreError> {
-        let mut query = transaction.prepare_cached(text).map_err(|error| self.sql(error))?;
+        let mut query = transaction
+            .prepare_cached(text)
+            .map_err(|error| self.sql(error))?;
         let mut rows = query.query(values).map_err(|error| self.sql(error))?;
         let mut all = Vec::new();
         while let Some(row) = rows.next().map_err(|error| self.sql(error))? {
@@ -148,18 +170,31 @@ impl Store {
     }
 
     /// One column of a row.
-    pub(super) fn column<T: rusqlite::types::FromSql>(&self, row: &Row<'_>, name: &'static str) -> Result<T, StoreError> {
+    pub(super) fn column<T: rusqlite::types::FromSql>(
+        &self,
+        row: &Row<'_>,
+        name: &'static str,
+    ) -> Result<T, StoreError> {
         row.get(name).map_err(|error| self.sql(error))
     }
 
     pub(super) fn time(&self, row: &Row<'_>, name: &'static str) -> Result<Timestamp, StoreError> {
         let text: String = self.column(row, name)?;
-        text.parse().map_err(|error: jiff::Error| StoreError::unreadable("a time", error))
+        text.parse()
+            .map_err(|error: jiff::Error| StoreError::unreadable("a time", error))
     }
 
-    pub(super) fn optional_time(&self, row: &Row<'_>, name: &'static str) -> Result<Option<Timestamp>, StoreError> {
+    pub(super) fn optional_time(
+        &self,
+        row: &Row<'_>,
+        name: &'static str,
+    ) -> Result<Option<Timestamp>, StoreError> {
         let text: Option<String> = self.column(row, name)?;
-        text.map(|text| text.parse().map_err(|error: jiff::Error| StoreError::unreadable("a time", error))).transpose()
+        text.map(|text| {
+            text.parse()
+                .map_err(|error: jiff::Error| StoreError::unreadable("a time", error))
+        })
+        .transpose()
     }
 
     pub(super) fn json<T: DeserializeOwned>(
@@ -183,7 +218,9 @@ impl Store {
             started: self.time(row, "started")?,
             ended: self.optional_time(row, "ended")?,
             revision: revision
-                .map(|raw| Revision::try_from(raw).map_err(|error| StoreError::unreadable("a commit id", error)))
+                .map(|raw| {
+                    Revision::try_from(raw).map_err(|error| StoreError::unreadable("a commit id", error))
+                })
                 .transpose()?,
             release: release.map(number),
             report: self.json(row, "report", "a report")?,
@@ -195,7 +232,10 @@ impl Store {
         let source: String = self.column(row, "source")?;
         let app: String = self.column(row, "app")?;
         let unreadable = |error| StoreError::unreadable("an app's name", error);
-        Ok(AppKey { source: source.try_into().map_err(unreadable)?, app: app.try_into().map_err(unreadable)? })
+        Ok(AppKey {
+            source: source.try_into().map_err(unreadable)?,
+            app: app.try_into().map_err(unreadable)?,
+        })
     }
 }
 
@@ -262,7 +302,10 @@ impl History for Store {
                     }
                     Write::Lift(digest) => {
                         transaction
-                            .execute("DELETE FROM holds WHERE app = ?1 AND digest = ?2", params![app, digest.as_str()])
+                            .execute(
+                                "DELETE FROM holds WHERE app = ?1 AND digest = ?2",
+                                params![app, digest.as_str()],
+                            )
                             .map_err(|error| self.sql(error))?;
                     }
                 }
@@ -280,15 +323,18 @@ impl History for Store {
     }
 
     fn summary(&self, key: &AppKey, number: u64) -> Result<Option<Summary>, StoreError> {
-        self.read_summaries(key, "number = ?2", Some(&raw(number)), 1).map(|found| found.into_iter().next())
+        self.read_summaries(key, "number = ?2", Some(&raw(number)), 1)
+            .map(|found| found.into_iter().next())
     }
 
     fn release_by_digest(&self, key: &AppKey, digest: &Digest) -> Result<Option<Summary>, StoreError> {
-        self.read_summaries(key, "digest = ?2", Some(&digest.as_str()), 1).map(|found| found.into_iter().next())
+        self.read_summaries(key, "digest = ?2", Some(&digest.as_str()), 1)
+            .map(|found| found.into_iter().next())
     }
 
     fn release_by_commit(&self, key: &AppKey, revision: &Revision) -> Result<Option<Summary>, StoreError> {
-        self.read_summaries(key, "revision = ?2", Some(&revision.as_str()), 1).map(|found| found.into_iter().next())
+        self.read_summaries(key, "revision = ?2", Some(&revision.as_str()), 1)
+            .map(|found| found.into_iter().next())
     }
 
     fn releases(&self, key: &AppKey, limit: usize) -> Result<Vec<Summary>, StoreError> {
@@ -302,11 +348,15 @@ impl History for Store {
 
     fn holds(&self, key: &AppKey) -> Result<Vec<Hold>, StoreError> {
         self.read(|transaction| {
-            let Some(app) = self.find_app(transaction, key)? else { return Ok(Vec::new()) };
-            let mut holds: Vec<Hold> =
-                self.rows(transaction, "SELECT hold FROM holds WHERE app = ?1", [app], |row| {
-                    self.json(row, "hold", "a hold")
-                })?;
+            let Some(app) = self.find_app(transaction, key)? else {
+                return Ok(Vec::new());
+            };
+            let mut holds: Vec<Hold> = self.rows(
+                transaction,
+                "SELECT hold FROM holds WHERE app = ?1",
+                [app],
+                |row| self.json(row, "hold", "a hold"),
+            )?;
             holds.sort_by(|a, b| (a.since, &a.digest).cmp(&(b.since, &b.digest)));
             Ok(holds)
         })
@@ -322,7 +372,10 @@ impl History for Store {
                 )
                 .optional()
                 .map_err(|error| self.sql(error))?;
-            text.flatten().map_or_else(|| Ok(AppState::default()), |text| from_json(&text, "an app's state"))
+            text.flatten().map_or_else(
+                || Ok(AppState::default()),
+                |text| from_json(&text, "an app's state"),
+            )
         })
     }
 
@@ -363,7 +416,9 @@ impl History for Store {
 
     fn runs(&self, key: &AppKey, limit: usize) -> Result<Vec<RunRow>, StoreError> {
         self.read(|transaction| {
-            let Some(app) = self.find_app(transaction, key)? else { return Ok(Vec::new()) };
+            let Some(app) = self.find_app(transaction, key)? else {
+                return Ok(Vec::new());
+            };
             self.rows(
                 transaction,
                 "SELECT * FROM runs WHERE app = ?1 ORDER BY seq DESC LIMIT ?2",
@@ -397,7 +452,10 @@ impl History for Store {
 
     fn unfinished(&self, key: &AppKey) -> Result<Vec<(EntryId, Intent)>, StoreError> {
         let entries = self.read_entries(key, "ending IS NULL ORDER BY id ASC", usize::MAX)?;
-        Ok(entries.into_iter().map(|entry| (entry.id, entry.intent)).collect())
+        Ok(entries
+            .into_iter()
+            .map(|entry| (entry.id, entry.intent))
+            .collect())
     }
 
     fn journal(&self, key: &AppKey, limit: usize) -> Result<Vec<Entry>, StoreError> {
@@ -414,16 +472,24 @@ impl History for Store {
 
     fn apps(&self) -> Result<Vec<AppEntry>, StoreError> {
         self.read(|transaction| {
-            self.rows(transaction, "SELECT source, app, target, project FROM apps ORDER BY source, app", [], |row| {
-                let target: Option<String> = self.column(row, "target")?;
-                let project: Option<String> = self.column(row, "project")?;
-                let unreadable = |error| StoreError::unreadable("an app's claim", error);
-                Ok(AppEntry {
-                    key: self.read_key(row)?,
-                    target: target.map(TargetId::try_from).transpose().map_err(unreadable)?,
-                    project: project.map(ProjectName::try_from).transpose().map_err(unreadable)?,
-                })
-            })
+            self.rows(
+                transaction,
+                "SELECT source, app, target, project FROM apps ORDER BY source, app",
+                [],
+                |row| {
+                    let target: Option<String> = self.column(row, "target")?;
+                    let project: Option<String> = self.column(row, "project")?;
+                    let unreadable = |error| StoreError::unreadable("an app's claim", error);
+                    Ok(AppEntry {
+                        key: self.read_key(row)?,
+                        target: target.map(TargetId::try_from).transpose().map_err(unreadable)?,
+                        project: project
+                            .map(ProjectName::try_from)
+                            .transpose()
+                            .map_err(unreadable)?,
+                    })
+                },
+            )
         })
     }
 
@@ -437,7 +503,10 @@ impl History for Store {
                 |row| self.read_key(row),
             )?;
             if let Some(by) = claimed.into_iter().next() {
-                return Err(StoreError::ProjectClaimed { project: project.clone(), by });
+                return Err(StoreError::ProjectClaimed {
+                    project: project.clone(),
+                    by,
+                });
             }
             transaction
                 .execute(

@@ -25,7 +25,12 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn opening(folder: &Path) -> Opening {
-    Opening { folder: folder.to_owned(), key_file: None, command: "apply".to_owned(), now: at(0) }
+    Opening {
+        folder: folder.to_owned(),
+        key_file: None,
+        command: "apply".to_owned(),
+        now: at(0),
+    }
 }
 
 fn open(folder: &Path) -> Store {
@@ -33,7 +38,10 @@ fn open(folder: &Path) -> Store {
 }
 
 fn key(app: &str) -> AppKey {
-    AppKey { source: "https://example.com/infra".try_into().expect("source"), app: app.try_into().expect("app") }
+    AppKey {
+        source: "https://example.com/infra".try_into().expect("source"),
+        app: app.try_into().expect("app"),
+    }
 }
 
 fn revision(digit: char) -> Revision {
@@ -46,7 +54,12 @@ fn service(name: &str) -> ServiceName {
 
 fn record(app: &str, content: &str) -> Record {
     let environment = BTreeMap::from([("DATABASE_PASSWORD".to_owned(), Text::secret(CANARY))]);
-    let api = Service { image: Text::plain("api:1"), environment, replicas: 1, ..Service::default() };
+    let api = Service {
+        image: Text::plain("api:1"),
+        environment,
+        replicas: 1,
+        ..Service::default()
+    };
     let project = Project {
         name: "web".try_into().expect("project"),
         services: BTreeMap::from([(service("api"), api)]),
@@ -59,7 +72,11 @@ fn record(app: &str, content: &str) -> Record {
     };
     let images = BTreeMap::from([(
         service("api"),
-        Pinned { reference: "api:1".to_owned(), repo_digest: None, id: Some("sha256:01".to_owned()) },
+        Pinned {
+            reference: "api:1".to_owned(),
+            repo_digest: None,
+            id: Some("sha256:01".to_owned()),
+        },
     )]);
     Record {
         key: key(app),
@@ -92,7 +109,10 @@ fn owned() -> OwnedContainer {
         baseline: Baseline {
             name: "web-api-1".to_owned(),
             image_id: "sha256:01".to_owned(),
-            restart: Restart { name: "always".to_owned(), max_retries: 0 },
+            restart: Restart {
+                name: "always".to_owned(),
+                max_retries: 0,
+            },
             limits: Limits::default(),
             endpoints: BTreeMap::new(),
         },
@@ -142,9 +162,14 @@ fn everything_written_is_read_back_by_the_next_process() {
         phase: Phase::Baking,
         phase_since: Some(at(3)),
         candidate: Some(1),
-        deadlines: Deadlines { bake: Some(at(13)), ..Deadlines::default() },
+        timers: Some(crate::settle::Timers::start(at(13))),
         drift: BTreeMap::from([("service/api restart".to_owned(), at(4))]),
-        suspended: Some(Suspension { since: at(1), until: None, reason: "move".to_owned(), by: "ada".to_owned() }),
+        suspended: Some(Suspension {
+            since: at(1),
+            until: None,
+            reason: "move".to_owned(),
+            by: "ada".to_owned(),
+        }),
         ..AppState::default()
     };
     let mut written = record("web", "one");
@@ -156,10 +181,38 @@ fn everything_written_is_read_back_by_the_next_process() {
         store.save_state(&web, &state).expect("state");
         store.hold(&web, &hold("bad")).expect("hold");
         store.record_run(&run("web", 1, 0)).expect("run");
-        store.note(&web, Fact::Own { id: ContainerId("c1".into()), container: owned() }).expect("note");
-        store.note(&web, Fact::OwnNetwork { name: "web_default".into(), spec: Digest::of("s1", b"n") }).expect("note");
-        let done = JobDone { spec: Digest::of("s1", b"j"), image_id: "sha256:02".to_owned(), at: at(6) };
-        store.note(&web, Fact::JobDone { service: service("migrate"), done }).expect("note");
+        store
+            .note(
+                &web,
+                Fact::Own {
+                    id: ContainerId("c1".into()),
+                    container: owned(),
+                },
+            )
+            .expect("note");
+        store
+            .note(
+                &web,
+                Fact::OwnNetwork {
+                    name: "web_default".into(),
+                    spec: Digest::of("s1", b"n"),
+                },
+            )
+            .expect("note");
+        let done = JobDone {
+            spec: Digest::of("s1", b"j"),
+            image_id: "sha256:02".to_owned(),
+            at: at(6),
+        };
+        store
+            .note(
+                &web,
+                Fact::JobDone {
+                    service: service("migrate"),
+                    done,
+                },
+            )
+            .expect("note");
     }
     let store = open(folder.path());
     assert!(!store.is_new());
@@ -167,16 +220,34 @@ fn everything_written_is_read_back_by_the_next_process() {
     written.stable_at = Some(at(9));
     assert_eq!(store.release(&web, 1).expect("read"), Some(written.clone()));
     assert_eq!(store.newest_stable(&web).expect("read"), Some(written.clone()));
-    assert_eq!(store.release_by_digest(&web, &written.digest).expect("read").map(|found| found.number), Some(1));
-    assert_eq!(store.release_by_commit(&web, &revision('a')).expect("read").map(|found| found.number), Some(1));
+    assert_eq!(
+        store
+            .release_by_digest(&web, &written.digest)
+            .expect("read")
+            .map(|found| found.number),
+        Some(1)
+    );
+    assert_eq!(
+        store
+            .release_by_commit(&web, &revision('a'))
+            .expect("read")
+            .map(|found| found.number),
+        Some(1)
+    );
     assert_eq!(store.release_by_commit(&web, &revision('f')).expect("read"), None);
     assert_eq!(store.state(&web).expect("read"), state);
     assert_eq!(store.holds(&web).expect("read"), vec![hold("bad")]);
     assert_eq!(store.runs(&web, 10).expect("read"), vec![run("web", 1, 0)]);
     assert_eq!(store.latest_runs().expect("read"), vec![run("web", 1, 0)]);
     let inventory = store.inventory(&web).expect("read");
-    assert_eq!(inventory.containers, BTreeMap::from([(ContainerId("c1".into()), owned())]));
-    assert_eq!((inventory.networks.len(), inventory.jobs.len(), inventory.rebuilt), (1, 1, false));
+    assert_eq!(
+        inventory.containers,
+        BTreeMap::from([(ContainerId("c1".into()), owned())])
+    );
+    assert_eq!(
+        (inventory.networks.len(), inventory.jobs.len(), inventory.rebuilt),
+        (1, 1, false)
+    );
 }
 
 #[test]
@@ -195,9 +266,15 @@ fn no_secret_value_is_readable_in_the_state_folder() {
                 CANARY.as_bytes().to_vec(),
                 hex::encode(CANARY).into_bytes(),
                 // Every alignment of the value within base64 text, without its changing ends.
-                base64::engine::general_purpose::STANDARD.encode(CANARY)[..24].as_bytes().to_vec(),
-                base64::engine::general_purpose::STANDARD.encode(&CANARY[1..])[..24].as_bytes().to_vec(),
-                base64::engine::general_purpose::STANDARD.encode(&CANARY[2..])[..24].as_bytes().to_vec(),
+                base64::engine::general_purpose::STANDARD.encode(CANARY)[..24]
+                    .as_bytes()
+                    .to_vec(),
+                base64::engine::general_purpose::STANDARD.encode(&CANARY[1..])[..24]
+                    .as_bytes()
+                    .to_vec(),
+                base64::engine::general_purpose::STANDARD.encode(&CANARY[2..])[..24]
+                    .as_bytes()
+                    .to_vec(),
                 b"DATABASE_PASSWORD".to_vec(),
             ];
             for shape in shapes {
@@ -208,7 +285,10 @@ fn no_secret_value_is_readable_in_the_state_folder() {
         }
         assert_eq!(found, Vec::new());
         if round == "open" {
-            store.connection().execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").expect("checkpoint");
+            store
+                .connection()
+                .execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")
+                .expect("checkpoint");
         }
     }
     let held = store.release(&key("web"), 1).expect("read").expect("there");
@@ -221,15 +301,26 @@ fn files_are_for_their_owner_alone() {
     let folder = parent.path().join("state/driftless");
     let store = open(&folder);
     store.record_release(&record("web", "one")).expect("release");
-    assert_eq!(std::fs::metadata(&folder).expect("folder").permissions().mode() & 0o777, 0o700);
+    assert_eq!(
+        std::fs::metadata(&folder).expect("folder").permissions().mode() & 0o777,
+        0o700
+    );
     let mut names = Vec::new();
     for entry in std::fs::read_dir(&folder).expect("list") {
         let entry = entry.expect("entry");
-        assert_eq!(entry.metadata().expect("file").permissions().mode() & 0o777, 0o600, "{:?}", entry.path());
+        assert_eq!(
+            entry.metadata().expect("file").permissions().mode() & 0o777,
+            0o600,
+            "{:?}",
+            entry.path()
+        );
         names.push(entry.file_name().into_string().expect("name"));
     }
     names.sort();
-    assert_eq!(names, ["lock", "state.db", "state.db-shm", "state.db-wal", "state.key"]);
+    assert_eq!(
+        names,
+        ["lock", "state.db", "state.db-shm", "state.db-wal", "state.key"]
+    );
 }
 
 #[test]
@@ -241,13 +332,38 @@ fn a_lost_key_costs_the_snapshots_and_nothing_else() {
     store.mark_stable(&web, 1, at(2)).expect("stable");
     std::fs::remove_file(folder.path().join("state.key")).expect("lose it");
     let lost = store.release(&web, 1).expect_err("sealed");
-    assert!(matches!(lost, StoreError::Sealed { cause: SealCause::NoKey, number: 1, .. }), "{lost}");
-    assert_eq!(store.newest_stable_summary(&web).expect("read").map(|found| found.number), Some(1));
+    assert!(
+        matches!(
+            lost,
+            StoreError::Sealed {
+                cause: SealCause::NoKey,
+                number: 1,
+                ..
+            }
+        ),
+        "{lost}"
+    );
+    assert_eq!(
+        store
+            .newest_stable_summary(&web)
+            .expect("read")
+            .map(|found| found.number),
+        Some(1)
+    );
     // The next release gets a new key; the old one stays sealed, and says why.
     assert_eq!(store.record_release(&record("web", "two")).expect("release"), 2);
     assert!(store.release(&web, 2).expect("read").is_some());
     let other = store.release(&web, 1).expect_err("sealed");
-    assert!(matches!(other, StoreError::Sealed { cause: SealCause::OtherKey, .. }), "{other}");
+    assert!(
+        matches!(
+            other,
+            StoreError::Sealed {
+                cause: SealCause::OtherKey,
+                ..
+            }
+        ),
+        "{other}"
+    );
 }
 
 #[test]
@@ -265,7 +381,16 @@ fn a_snapshot_opens_only_for_its_own_release() {
         .expect("forge");
     assert!(store.release(&web, 1).expect("read").is_some());
     let forged = store.release(&web, 2).expect_err("forged");
-    assert!(matches!(forged, StoreError::Sealed { cause: SealCause::Damaged, .. }), "{forged}");
+    assert!(
+        matches!(
+            forged,
+            StoreError::Sealed {
+                cause: SealCause::Damaged,
+                ..
+            }
+        ),
+        "{forged}"
+    );
 }
 
 #[test]
@@ -273,9 +398,22 @@ fn a_second_owner_is_refused_and_told_who_has_it() {
     let folder = tempfile::tempdir().expect("folder");
     let first = open(folder.path());
     let refused = Store::open(&opening(folder.path())).expect_err("locked");
-    let StoreError::Locked { owner: Some(named), .. } = &refused else { panic!("{refused}") };
-    assert_eq!((named.pid, named.command.as_str(), named.since), (std::process::id(), "apply", at(0)));
-    assert!(refused.to_string().contains(&format!("process {}", std::process::id())), "{refused}");
+    let StoreError::Locked {
+        owner: Some(named), ..
+    } = &refused
+    else {
+        panic!("{refused}")
+    };
+    assert_eq!(
+        (named.pid, named.command.as_str(), named.since),
+        (std::process::id(), "apply", at(0))
+    );
+    assert!(
+        refused
+            .to_string()
+            .contains(&format!("process {}", std::process::id())),
+        "{refused}"
+    );
     assert_eq!(refused.kind(), StoreErrorKind::Locked);
     assert_eq!(owner(folder.path()), Some(Some(named.clone())));
     drop(first);
@@ -287,16 +425,24 @@ fn a_second_owner_is_refused_and_told_who_has_it() {
 fn readers_work_beside_the_owner_and_after_it_and_never_write() {
     let folder = tempfile::tempdir().expect("folder");
     let web = key("web");
-    assert!(Store::beside(&opening(folder.path())).expect("no store").is_none());
+    assert!(
+        Store::beside(&opening(folder.path()))
+            .expect("no store")
+            .is_none()
+    );
     let store = open(folder.path());
     store.record_release(&record("web", "one")).expect("release");
-    let reader = Store::beside(&opening(folder.path())).expect("open").expect("there");
+    let reader = Store::beside(&opening(folder.path()))
+        .expect("open")
+        .expect("there");
     assert_eq!(reader.releases(&web, 10).expect("read").len(), 1);
     // A write in flight neither blocks the reader nor shows.
     store
         .change(|transaction| {
             let app = store.app(transaction, &web)?;
-            transaction.execute("DELETE FROM releases WHERE app = ?1", [app]).expect("delete");
+            transaction
+                .execute("DELETE FROM releases WHERE app = ?1", [app])
+                .expect("delete");
             assert_eq!(reader.releases(&web, 10)?.len(), 1);
             Err::<(), _>(StoreError::Reader)
         })
@@ -304,9 +450,14 @@ fn readers_work_beside_the_owner_and_after_it_and_never_write() {
     store.record_release(&record("web", "two")).expect("release");
     assert_eq!(reader.releases(&web, 10).expect("read").len(), 2);
     assert!(reader.release(&web, 2).expect("read").is_some());
-    assert!(matches!(reader.save_state(&web, &AppState::default()), Err(StoreError::Reader)));
+    assert!(matches!(
+        reader.save_state(&web, &AppState::default()),
+        Err(StoreError::Reader)
+    ));
     drop((store, reader));
-    let reader = Store::beside(&opening(folder.path())).expect("open").expect("there");
+    let reader = Store::beside(&opening(folder.path()))
+        .expect("open")
+        .expect("there");
     assert_eq!(reader.releases(&web, 10).expect("read").len(), 2);
 }
 
@@ -317,7 +468,9 @@ fn a_newer_major_is_refused_untouched_and_a_newer_minor_is_used() {
     let path = folder.path().join("state.db");
     let set = |version: i32| {
         let connection = Connection::open(&path).expect("open");
-        connection.pragma_update(None, "user_version", version).expect("set");
+        connection
+            .pragma_update(None, "user_version", version)
+            .expect("set");
     };
     set(2000);
     let before = std::fs::read(&path).expect("read");
@@ -325,14 +478,21 @@ fn a_newer_major_is_refused_untouched_and_a_newer_minor_is_used() {
         Store::open(&opening(folder.path())).expect_err("newer"),
         Store::beside(&opening(folder.path())).expect_err("newer"),
     ] {
-        assert!(refused.to_string().contains("schema 2.0, and this version knows 1."), "{refused}");
+        assert!(
+            refused
+                .to_string()
+                .contains("schema 2.0, and this version knows 1."),
+            "{refused}"
+        );
         assert_eq!(refused.kind(), StoreErrorKind::Operator);
     }
     assert_eq!(std::fs::read(&path).expect("read"), before);
     set(1007);
     drop(open(folder.path()));
     let connection = Connection::open(&path).expect("open");
-    let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).expect("read");
+    let version: i32 = connection
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .expect("read");
     assert_eq!(version, 1007);
 }
 
@@ -341,7 +501,9 @@ fn a_damaged_store_is_never_an_empty_one() {
     let folder = tempfile::tempdir().expect("folder");
     let store = open(folder.path());
     for index in 0..40 {
-        store.record_release(&record("web", &format!("{index}"))).expect("release");
+        store
+            .record_release(&record("web", &format!("{index}")))
+            .expect("release");
     }
     drop(store);
     let path = folder.path().join("state.db");
@@ -353,7 +515,10 @@ fn a_damaged_store_is_never_an_empty_one() {
     let cases: [(&str, Vec<u8>); 5] = [
         ("emptied", Vec::new()),
         ("half", whole[..whole.len() / 2].to_vec()),
-        ("not a database", b"hello, this is a text file that somebody put here".repeat(100)),
+        (
+            "not a database",
+            b"hello, this is a text file that somebody put here".repeat(100),
+        ),
         ("scribbled", scribbled),
         ("header only", whole[..100].to_vec()),
     ];
@@ -370,12 +535,29 @@ fn a_missing_store_owns_nothing_that_it_knows_of() {
     let folder = tempfile::tempdir().expect("folder");
     let web = key("web");
     let store = open(folder.path());
-    assert_eq!(store.inventory(&web).expect("read"), Inventory { rebuilt: true, ..Inventory::default() });
+    assert_eq!(
+        store.inventory(&web).expect("read"),
+        Inventory {
+            rebuilt: true,
+            ..Inventory::default()
+        }
+    );
     // What was read from labels stays "rebuilt" over a restart, until a release is stable.
-    let mut rebuilt = Inventory { rebuilt: true, ..Inventory::default() };
+    let mut rebuilt = Inventory {
+        rebuilt: true,
+        ..Inventory::default()
+    };
     rebuilt.containers.insert(ContainerId("c1".into()), owned());
     store.put_inventory(&web, &rebuilt).expect("put");
-    store.note(&web, Fact::OwnVolume { name: "web_data".into(), spec: Digest::of("s1", b"v") }).expect("note");
+    store
+        .note(
+            &web,
+            Fact::OwnVolume {
+                name: "web_data".into(),
+                spec: Digest::of("s1", b"v"),
+            },
+        )
+        .expect("note");
     rebuilt.volumes.insert("web_data".into(), Digest::of("s1", b"v"));
     drop(store);
     let store = open(folder.path());
@@ -383,7 +565,14 @@ fn a_missing_store_owns_nothing_that_it_knows_of() {
     store.record_release(&record("web", "one")).expect("release");
     store.mark_stable(&web, 1, at(3)).expect("stable");
     assert!(!store.inventory(&web).expect("read").rebuilt);
-    store.note(&web, Fact::Disown { id: ContainerId("c1".into()) }).expect("note");
+    store
+        .note(
+            &web,
+            Fact::Disown {
+                id: ContainerId("c1".into()),
+            },
+        )
+        .expect("note");
     assert!(store.inventory(&web).expect("read").containers.is_empty());
     assert!(store.inventory(&key("other")).expect("read").rebuilt);
 }
@@ -406,7 +595,12 @@ fn the_log_of_a_lost_database_is_not_replayed_into_a_new_one() {
 fn an_intent_survives_kill_9_and_nothing_half_done_does() {
     let folder = tempfile::tempdir().expect("folder");
     let mut child = Command::new(std::env::current_exe().expect("this test"))
-        .args(["--exact", "history::tests::child_that_is_killed", "--nocapture", "--include-ignored"])
+        .args([
+            "--exact",
+            "history::tests::child_that_is_killed",
+            "--nocapture",
+            "--include-ignored",
+        ])
         .env("DRIFTLESS_TEST_KILLED_STATE", folder.path())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -430,23 +624,51 @@ fn an_intent_survives_kill_9_and_nothing_half_done_does() {
     assert_eq!(left[0].1, intent("web", "start web-api-1"));
     let entries = store.journal(&key("web"), 10).expect("read");
     assert_eq!(entries.len(), 2);
-    assert_eq!(entries[1].ending, Some((Ending::Done { id: Some("c1".to_owned()) }, at(3))));
+    assert_eq!(
+        entries[1].ending,
+        Some((
+            Ending::Done {
+                id: Some("c1".to_owned())
+            },
+            at(3)
+        ))
+    );
     assert_eq!(store.state(&key("web")).expect("read").phase, Phase::Applying);
 }
 
 /// Does nothing unless the test above starts it.
 #[test]
 fn child_that_is_killed() {
-    let Some(folder) = std::env::var_os("DRIFTLESS_TEST_KILLED_STATE") else { return };
+    let Some(folder) = std::env::var_os("DRIFTLESS_TEST_KILLED_STATE") else {
+        return;
+    };
     let folder = Path::new(&folder);
     let store = open(folder);
     let web = key("web");
-    store.save_state(&web, &AppState { phase: Phase::Applying, ..AppState::default() }).expect("state");
+    store
+        .save_state(
+            &web,
+            &AppState {
+                phase: Phase::Applying,
+                ..AppState::default()
+            },
+        )
+        .expect("state");
     let first = store.intend(&intent("web", "create web-api-1")).expect("intend");
-    store.complete(first, &Ending::Done { id: Some("c1".to_owned()) }, at(3)).expect("complete");
+    store
+        .complete(
+            first,
+            &Ending::Done {
+                id: Some("c1".to_owned()),
+            },
+            at(3),
+        )
+        .expect("complete");
     store.intend(&intent("web", "start web-api-1")).expect("intend");
     let _: Result<(), StoreError> = store.change(|transaction| {
-        transaction.execute("UPDATE apps SET state = '{\"phase\":\"synced\"}'", []).expect("half");
+        transaction
+            .execute("UPDATE apps SET state = '{\"phase\":\"synced\"}'", [])
+            .expect("half");
         std::fs::write(folder.join("ready"), "").expect("ready");
         loop {
             std::thread::park();
@@ -461,15 +683,27 @@ fn a_write_is_whole_or_not_at_all() {
     let web = key("web");
     let writes = [
         Write::Hold(hold("bad")),
-        Write::State(Box::new(AppState { phase: Phase::Held, ..AppState::default() })),
-        Write::Outcome { number: 9, outcome: Outcome::Superseded },
+        Write::State(Box::new(AppState {
+            phase: Phase::Held,
+            ..AppState::default()
+        })),
+        Write::Outcome {
+            number: 9,
+            outcome: Outcome::Superseded,
+        },
     ];
     let refused = store.write(&web, &writes).expect_err("no release 9");
-    assert!(matches!(refused, StoreError::NoRelease { number: 9, .. }), "{refused}");
+    assert!(
+        matches!(refused, StoreError::NoRelease { number: 9, .. }),
+        "{refused}"
+    );
     assert_eq!(store.holds(&web).expect("read"), Vec::new());
     assert_eq!(store.state(&web).expect("read").phase, Phase::New);
     store.write(&web, &writes[..2]).expect("write");
-    assert_eq!(store.held(&web, &hold("bad").digest).expect("read"), Some(hold("bad")));
+    assert_eq!(
+        store.held(&web, &hold("bad").digest).expect("read"),
+        Some(hold("bad"))
+    );
     store.lift(&web, &hold("bad").digest).expect("lift");
     assert_eq!(store.holds(&web).expect("read"), Vec::new());
 }
@@ -479,17 +713,34 @@ fn a_full_disk_stops_the_journal_and_heals_by_itself() {
     let folder = tempfile::tempdir().expect("folder");
     let store = open(folder.path());
     let first = store.intend(&intent("web", "create")).expect("intend");
-    let pages: i64 = store.connection().pragma_query_value(None, "page_count", |row| row.get(0)).expect("pages");
-    store.connection().pragma_update(None, "max_page_count", pages).expect("limit");
+    let pages: i64 = store
+        .connection()
+        .pragma_query_value(None, "page_count", |row| row.get(0))
+        .expect("pages");
+    store
+        .connection()
+        .pragma_update(None, "max_page_count", pages)
+        .expect("limit");
     let op = "x".repeat(64 * 1024);
     let refused = store.intend(&intent("web", &op)).expect_err("full");
     let cause = refused.0.downcast_ref::<StoreError>().expect("typed");
     assert!(matches!(cause, StoreError::Full { .. }), "{cause}");
     assert_eq!(cause.kind(), StoreErrorKind::Unwritable);
     assert_eq!(store.unfinished(&key("web")).expect("read").len(), 1);
-    store.connection().pragma_update(None, "max_page_count", 1_000_000).expect("room");
+    store
+        .connection()
+        .pragma_update(None, "max_page_count", 1_000_000)
+        .expect("room");
     store.intend(&intent("web", &op)).expect("intend");
-    store.complete(first, &Ending::Unknown { error: "lost".to_owned() }, at(4)).expect("complete");
+    store
+        .complete(
+            first,
+            &Ending::Unknown {
+                error: "lost".to_owned(),
+            },
+            at(4),
+        )
+        .expect("complete");
     assert_eq!(store.unfinished(&key("web")).expect("read").len(), 1);
 }
 
@@ -502,12 +753,25 @@ fn two_apps_cannot_claim_one_project_on_one_engine() {
     store.claim(&key("web"), &engine, &project).expect("claim");
     store.claim(&key("web"), &engine, &project).expect("again");
     let refused = store.claim(&key("shop"), &engine, &project).expect_err("claimed");
-    assert!(matches!(&refused, StoreError::ProjectClaimed { by, .. } if *by == key("web")), "{refused}");
-    store.claim(&key("shop"), &"ENGINE-2".try_into().expect("target"), &project).expect("another engine");
+    assert!(
+        matches!(&refused, StoreError::ProjectClaimed { by, .. } if *by == key("web")),
+        "{refused}"
+    );
+    store
+        .claim(&key("shop"), &"ENGINE-2".try_into().expect("target"), &project)
+        .expect("another engine");
     store.unclaim(&key("web")).expect("unclaim");
     store.claim(&key("shop"), &engine, &project).expect("free now");
-    let claims: Vec<_> = store.apps().expect("apps").into_iter().map(|app| (app.key.app.to_string(), app.target)).collect();
-    assert_eq!(claims, [("shop".to_owned(), Some(engine)), ("web".to_owned(), None)]);
+    let claims: Vec<_> = store
+        .apps()
+        .expect("apps")
+        .into_iter()
+        .map(|app| (app.key.app.to_string(), app.target))
+        .collect();
+    assert_eq!(
+        claims,
+        [("shop".to_owned(), Some(engine)), ("web".to_owned(), None)]
+    );
 }
 
 #[test]
@@ -516,15 +780,35 @@ fn old_releases_go_but_never_stable_held_or_named_ones() {
     let store = open(folder.path());
     let web = key("web");
     for index in 1..=4 {
-        store.record_release(&record("web", &format!("{index}"))).expect("release");
+        store
+            .record_release(&record("web", &format!("{index}")))
+            .expect("release");
     }
     store.mark_stable(&web, 1, at(1)).expect("stable");
     store.hold(&web, &hold("2")).expect("hold");
-    store.save_state(&web, &AppState { effective: Some(3), ..AppState::default() }).expect("state");
+    store
+        .save_state(
+            &web,
+            &AppState {
+                effective: Some(3),
+                ..AppState::default()
+            },
+        )
+        .expect("state");
     for index in 5..=60 {
-        assert_eq!(store.record_release(&record("web", &format!("{index}"))).expect("release"), index);
+        assert_eq!(
+            store
+                .record_release(&record("web", &format!("{index}")))
+                .expect("release"),
+            index
+        );
     }
-    let kept: Vec<u64> = store.releases(&web, 1000).expect("read").into_iter().map(|found| found.number).collect();
+    let kept: Vec<u64> = store
+        .releases(&web, 1000)
+        .expect("read")
+        .into_iter()
+        .map(|found| found.number)
+        .collect();
     let expected: Vec<u64> = (11..=60).rev().chain([3, 2, 1]).collect();
     assert_eq!(kept, expected);
 }
@@ -536,10 +820,22 @@ fn a_run_is_noted_once_and_the_newest_is_first() {
     store.record_run(&run("web", 1, 10)).expect("run");
     store.record_run(&run("web", 2, 0)).expect("run");
     store.record_run(&run("blog", 3, 7)).expect("run");
-    store.record_run(&run("web", 1, 6)).expect("the same run, concluded");
-    let codes: Vec<i32> = store.runs(&key("web"), 10).expect("runs").into_iter().map(|run| run.exit_code).collect();
+    store
+        .record_run(&run("web", 1, 6))
+        .expect("the same run, concluded");
+    let codes: Vec<i32> = store
+        .runs(&key("web"), 10)
+        .expect("runs")
+        .into_iter()
+        .map(|run| run.exit_code)
+        .collect();
     assert_eq!(codes, [0, 6]);
-    let latest: Vec<_> = store.latest_runs().expect("runs").into_iter().map(|run| (run.key.app.to_string(), run.exit_code)).collect();
+    let latest: Vec<_> = store
+        .latest_runs()
+        .expect("runs")
+        .into_iter()
+        .map(|run| (run.key.app.to_string(), run.exit_code))
+        .collect();
     assert_eq!(latest, [("blog".to_owned(), 7), ("web".to_owned(), 0)]);
     store.forget(&key("web")).expect("forget");
     assert!(store.runs(&key("web"), 10).expect("runs").is_empty());
@@ -548,5 +844,11 @@ fn a_run_is_noted_once_and_the_newest_is_first() {
 #[test]
 fn a_state_of_an_older_version_reads_with_defaults() {
     let state: AppState = serde_json::from_str(r#"{"phase":"held","unknown_later_field":1}"#).expect("read");
-    assert_eq!(state, AppState { phase: Phase::Held, ..AppState::default() });
+    assert_eq!(
+        state,
+        AppState {
+            phase: Phase::Held,
+            ..AppState::default()
+        }
+    );
 }

@@ -1,2 +1,4 @@
-pub mod docker; pub mod ownership; pub mod world;
+pub mod docker;
+pub mod ownership;
+pub mod world;
 pub use docker::error::{FailureKind, LiveError};

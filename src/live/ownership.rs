@@ -41,5 +41,8 @@ pub fn app_label(key: &crate::names::AppKey) -> String {
 /// The app that a value of [`APP`] names, if it is one.
 pub fn parse_app_label(label: &str) -> Option<crate::names::AppKey> {
     let (app, source) = label.split_once('@')?;
-    Some(crate::names::AppKey { app: app.try_into().ok()?, source: source.try_into().ok()? })
+    Some(crate::names::AppKey {
+        app: app.try_into().ok()?,
+        source: source.try_into().ok()?,
+    })
 }

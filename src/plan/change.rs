@@ -56,7 +56,10 @@ pub enum Action {
     /// A new container takes the place of the old one, which is parked.
     Recreate(Strategy),
     /// More or fewer containers.
-    Scale { from: usize, to: usize },
+    Scale {
+        from: usize,
+        to: usize,
+    },
     /// A parked container is put back (rollback).
     Revive,
     /// A network that can't be changed: a new one takes its place.
@@ -109,7 +112,9 @@ pub enum Cause {
     /// Something it depends on is replaced.
     Follows(ResourceKey),
     /// The release that failed.
-    RollBack { from: Digest },
+    RollBack {
+        from: Digest,
+    },
 }
 
 /// One field that differs.
@@ -154,9 +159,37 @@ pub struct Await {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Condition {
     /// All run and pass their healthcheck; without one, they have run for `steady` without a restart.
-    Healthy { containers: Vec<ContainerRef>, service: String, steady: Duration },
+    Healthy {
+        containers: Vec<ContainerRef>,
+        service: String,
+        steady: Duration,
+    },
     /// All run.
-    Running { containers: Vec<ContainerRef>, service: String },
+    Running {
+        containers: Vec<ContainerRef>,
+        service: String,
+    },
     /// All have exited with 0.
-    Completed { containers: Vec<ContainerRef>, service: String },
+    Completed {
+        containers: Vec<ContainerRef>,
+        service: String,
+    },
+}
+
+/// What is done, in a word or two.
+pub fn verb(action: &Action) -> &'static str {
+    match action {
+        Action::Create => "created",
+        Action::Adopt => "taken over untouched",
+        Action::Update => "updated in place",
+        Action::Heal => "healed",
+        Action::Recreate(Strategy::StartFirst) => "recreated, start-first",
+        Action::Recreate(Strategy::StopFirst { .. }) => "recreated, stop-first",
+        Action::Scale { .. } => "scaled",
+        Action::Revive => "put back",
+        Action::Replace => "replaced",
+        Action::Delete => "deleted",
+        Action::Keep => "kept",
+        Action::Blocked(_) => "blocked",
+    }
 }

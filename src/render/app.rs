@@ -79,7 +79,12 @@ pub struct HealthRules {
 
 impl Default for HealthRules {
     fn default() -> Self {
-        Self { timeout: None, bake: Duration::from_secs(10), cap: Duration::from_secs(30 * 60), http: None }
+        Self {
+            timeout: None,
+            bake: Duration::from_secs(10),
+            cap: Duration::from_secs(30 * 60),
+            http: None,
+        }
     }
 }
 

@@ -231,7 +231,9 @@ pub struct Port {
 impl Port {
     /// Whether this is one fixed host port, which two containers can't hold at once.
     pub fn fixed(&self) -> Option<u16> {
-        self.published.filter(|(first, last)| first == last).map(|(first, _)| first)
+        self.published
+            .filter(|(first, last)| first == last)
+            .map(|(first, _)| first)
     }
 }
 
@@ -239,7 +241,11 @@ impl std::fmt::Display for Port {
     /// The short syntax, as `127.0.0.1:8080:80/tcp`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if !self.host_ip.is_empty() {
-            if self.host_ip.contains(':') { write!(f, "[{}]:", self.host_ip)? } else { write!(f, "{}:", self.host_ip)? }
+            if self.host_ip.contains(':') {
+                write!(f, "[{}]:", self.host_ip)?
+            } else {
+                write!(f, "{}:", self.host_ip)?
+            }
         }
         match self.published {
             Some((first, last)) if first == last => write!(f, "{first}:")?,
@@ -433,7 +439,11 @@ pub struct Restart {
 impl std::fmt::Display for Restart {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.name)?;
-        if self.max_retries > 0 { write!(f, ":{}", self.max_retries) } else { Ok(()) }
+        if self.max_retries > 0 {
+            write!(f, ":{}", self.max_retries)
+        } else {
+            Ok(())
+        }
     }
 }
 

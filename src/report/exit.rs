@@ -67,8 +67,12 @@ impl Exit {
             Exit::Invalid => "the configuration or a manifest is invalid",
             Exit::Source => "source: unreachable, access refused, or a bad signature",
             Exit::Target => "target: unreachable or forbidden",
-            Exit::ApplyFailed => "apply failed and stopped where it stood; or pre-flight refused and nothing was touched",
-            Exit::RolledBack => "the health gate failed, the release was rolled back, and the app is healthy again",
+            Exit::ApplyFailed => {
+                "apply failed and stopped where it stood; or pre-flight refused and nothing was touched"
+            }
+            Exit::RolledBack => {
+                "the health gate failed, the release was rolled back, and the app is healthy again"
+            }
             Exit::NeedsHuman => "the gate failed and the rollback failed or was impossible: needs a human",
             Exit::Refused => "refused: held, policy, lock, suspended, stale plan, adoption, mass delete",
             Exit::GaveUpWaiting => "gave up waiting; a daemon or the next run concludes it",
@@ -98,7 +102,9 @@ impl Exit {
 
     /// The worst of several; [`Exit::Done`] of none.
     pub fn worst(all: impl IntoIterator<Item = Exit>) -> Exit {
-        all.into_iter().max_by_key(|exit| exit.severity()).unwrap_or(Exit::Done)
+        all.into_iter()
+            .max_by_key(|exit| exit.severity())
+            .unwrap_or(Exit::Done)
     }
 }
 
@@ -114,8 +120,14 @@ mod tests {
 
     #[test]
     fn the_worst_follows_the_settled_order() {
-        assert_eq!(Exit::worst([Exit::Refused, Exit::Invalid, Exit::Done]), Exit::Invalid);
-        assert_eq!(Exit::worst([Exit::RolledBack, Exit::NeedsHuman]), Exit::NeedsHuman);
+        assert_eq!(
+            Exit::worst([Exit::Refused, Exit::Invalid, Exit::Done]),
+            Exit::Invalid
+        );
+        assert_eq!(
+            Exit::worst([Exit::RolledBack, Exit::NeedsHuman]),
+            Exit::NeedsHuman
+        );
         assert_eq!(Exit::worst([Exit::Refused, Exit::GaveUpWaiting]), Exit::Refused);
         assert_eq!(Exit::worst([]), Exit::Done);
     }

@@ -176,9 +176,13 @@ impl Run {
                 Stage::Source => Exit::Source,
                 Stage::Render => Exit::Invalid,
                 Stage::Observe => Exit::Target,
-                Stage::Plan | Stage::PreFlight | Stage::Apply | Stage::Verify | Stage::Store => Exit::ApplyFailed,
+                Stage::Plan | Stage::PreFlight | Stage::Apply | Stage::Verify | Stage::Store => {
+                    Exit::ApplyFailed
+                }
             },
-            End::Refused { problems } if problems.iter().any(|problem| problem.pre_flight) => Exit::ApplyFailed,
+            End::Refused { problems } if problems.iter().any(|problem| problem.pre_flight) => {
+                Exit::ApplyFailed
+            }
             End::Refused { .. } => Exit::Refused,
             End::Stopped { .. } => Exit::Interrupted,
             End::StillVerifying { .. } => Exit::GaveUpWaiting,

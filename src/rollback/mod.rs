@@ -55,7 +55,9 @@ impl std::fmt::Display for Freeze {
             Freeze::Mode(_) => f.write_str("`rollback: notify` leaves it as it is"),
             Freeze::FirstDeploy => f.write_str("there is no stable release to go back to"),
             Freeze::SameRelease => f.write_str("the stable release is the one that failed"),
-            Freeze::RollbackFailed => f.write_str("the rollback failed its gate too; a rollback is never rolled back"),
+            Freeze::RollbackFailed => {
+                f.write_str("the rollback failed its gate too; a rollback is never rolled back")
+            }
             Freeze::Budget => write!(f, "{BUDGET} rollbacks within the last hour; more would only flap"),
             Freeze::NoWayBack(why) => write!(f, "no way back: {why}"),
         }
@@ -82,7 +84,9 @@ pub fn decide(end: &End, situation: &Situation<'_>) -> Decision {
     match end {
         End::Healthy => Decision::Keep,
         End::Stopped => Decision::Undecided,
-        End::Disturbed { service, what } => Decision::JudgeAgain { why: format!("{service} was {what}") },
+        End::Disturbed { service, what } => Decision::JudgeAgain {
+            why: format!("{service} was {what}"),
+        },
         End::Failed(_) => after_failure(situation),
     }
 }
@@ -96,11 +100,17 @@ pub fn after_failure(situation: &Situation<'_>) -> Decision {
     if situation.mode != RollbackMode::Auto {
         return freeze(Freeze::Mode(situation.mode));
     }
-    let Some((to, digest)) = situation.stable else { return freeze(Freeze::FirstDeploy) };
+    let Some((to, digest)) = situation.stable else {
+        return freeze(Freeze::FirstDeploy);
+    };
     if digest == situation.candidate {
         return freeze(Freeze::SameRelease);
     }
-    let recent = situation.rollbacks.iter().filter(|at| elapsed(**at, situation.now) < BUDGET_SPAN).count();
+    let recent = situation
+        .rollbacks
+        .iter()
+        .filter(|at| elapsed(**at, situation.now) < BUDGET_SPAN)
+        .count();
     if recent >= BUDGET {
         return freeze(Freeze::Budget);
     }
@@ -123,7 +133,11 @@ mod tests {
 
     impl Case {
         fn new() -> Self {
-            Self { candidate: Digest::of("r1", b"new"), stable: Digest::of("r1", b"old"), rollbacks: Vec::new() }
+            Self {
+                candidate: Digest::of("r1", b"new"),
+                stable: Digest::of("r1", b"old"),
+                rollbacks: Vec::new(),
+            }
         }
 
         fn situation(&self) -> Situation<'_> {
@@ -140,41 +154,78 @@ mod tests {
 
     #[test]
     fn a_failed_release_goes_back_to_the_newest_stable_one() {
-        assert_eq!(decide(&End::Failed(Vec::new()), &Case::new().situation()), Decision::RollBack { to: 4 });
+        assert_eq!(
+            decide(&End::Failed(Vec::new()), &Case::new().situation()),
+            Decision::RollBack { to: 4 }
+        );
     }
 
     #[test]
     fn a_rollback_is_never_rolled_back() {
         let case = Case::new();
-        let situation = Situation { rolling_back: true, ..case.situation() };
-        assert_eq!(after_failure(&situation), Decision::Freeze { why: Freeze::RollbackFailed });
+        let situation = Situation {
+            rolling_back: true,
+            ..case.situation()
+        };
+        assert_eq!(
+            after_failure(&situation),
+            Decision::Freeze {
+                why: Freeze::RollbackFailed
+            }
+        );
     }
 
     #[test]
     fn the_first_deploy_has_no_way_back() {
         let case = Case::new();
-        let situation = Situation { stable: None, ..case.situation() };
-        assert_eq!(after_failure(&situation), Decision::Freeze { why: Freeze::FirstDeploy });
+        let situation = Situation {
+            stable: None,
+            ..case.situation()
+        };
+        assert_eq!(
+            after_failure(&situation),
+            Decision::Freeze {
+                why: Freeze::FirstDeploy
+            }
+        );
     }
 
     #[test]
     fn the_fourth_rollback_in_an_hour_freezes_and_an_old_one_does_not_count() {
         let mut case = Case::new();
-        case.rollbacks = vec![at("2026-11-21T10:30:00Z"), at("2026-11-21T11:10:00Z"), at("2026-11-21T11:20:00Z")];
+        case.rollbacks = vec![
+            at("2026-11-21T10:30:00Z"),
+            at("2026-11-21T11:10:00Z"),
+            at("2026-11-21T11:20:00Z"),
+        ];
         assert_eq!(after_failure(&case.situation()), Decision::RollBack { to: 4 });
         case.rollbacks.push(at("2026-11-21T11:50:00Z"));
-        assert_eq!(after_failure(&case.situation()), Decision::Freeze { why: Freeze::Budget });
+        assert_eq!(
+            after_failure(&case.situation()),
+            Decision::Freeze { why: Freeze::Budget }
+        );
     }
 
     #[test]
     fn a_release_is_not_rolled_back_to_itself() {
         let case = Case::new();
-        let situation = Situation { stable: Some((4, &case.candidate)), ..case.situation() };
-        assert_eq!(after_failure(&situation), Decision::Freeze { why: Freeze::SameRelease });
+        let situation = Situation {
+            stable: Some((4, &case.candidate)),
+            ..case.situation()
+        };
+        assert_eq!(
+            after_failure(&situation),
+            Decision::Freeze {
+                why: Freeze::SameRelease
+            }
+        );
     }
 
     #[test]
     fn a_stop_decides_nothing() {
-        assert_eq!(decide(&End::Stopped, &Case::new().situation()), Decision::Undecided);
+        assert_eq!(
+            decide(&End::Stopped, &Case::new().situation()),
+            Decision::Undecided
+        );
     }
 }

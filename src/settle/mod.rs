@@ -66,14 +66,24 @@ pub struct Timers {
 impl Timers {
     /// Timers that start at `now`.
     pub fn start(now: Timestamp) -> Self {
-        Self { started: now, progress: now, healthy: None, read: now }
+        Self {
+            started: now,
+            progress: now,
+            healthy: None,
+            read: now,
+        }
     }
 
     /// The same timers after nobody looked until `now`.
     pub fn resume(&self, now: Timestamp) -> Self {
         let away = now.duration_since(self.read);
         let shift = |time: Timestamp| time.checked_add(away).unwrap_or(time);
-        Self { started: shift(self.started), progress: shift(self.progress), healthy: self.healthy.map(shift), read: now }
+        Self {
+            started: shift(self.started),
+            progress: shift(self.progress),
+            healthy: self.healthy.map(shift),
+            read: now,
+        }
     }
 }
 
@@ -131,12 +141,25 @@ pub struct Eyes<'a> {
 }
 
 /// Watches `subjects` until they have baked, failed, or the wait is ended.
-pub async fn settle(subjects: &[Subject], rules: &HealthRules, mut timers: Timers, eyes: Eyes<'_>) -> Settled {
+pub async fn settle(
+    subjects: &[Subject],
+    rules: &HealthRules,
+    mut timers: Timers,
+    eyes: Eyes<'_>,
+) -> Settled {
     let begun = eyes.clock.now();
     let patience = rules.timeout.unwrap_or_else(|| {
-        subjects.iter().map(|subject| subject.to_verdict).max().unwrap_or_default().max(NO_PROGRESS)
+        subjects
+            .iter()
+            .map(|subject| subject.to_verdict)
+            .max()
+            .unwrap_or_default()
+            .max(NO_PROGRESS)
     });
-    let ids: Vec<ContainerId> = subjects.iter().flat_map(|subject| subject.containers.iter().cloned()).collect();
+    let ids: Vec<ContainerId> = subjects
+        .iter()
+        .flat_map(|subject| subject.containers.iter().cloned())
+        .collect();
     let mut verdicts = BTreeMap::new();
     let mut best = 0;
     let mut failed_probes = 0;
@@ -147,7 +170,10 @@ pub async fn settle(subjects: &[Subject], rules: &HealthRules, mut timers: Timer
         let now = eyes.clock.now();
         match eyes.target.inspect(&ids).await {
             Ok(found) => {
-                let reading = Reading { found: &found, now: eyes.clock.now() };
+                let reading = Reading {
+                    found: &found,
+                    now: eyes.clock.now(),
+                };
                 verdicts = judge_all(subjects, &reading);
                 if let Some((service, what)) = disturbed(subjects, &verdicts, &reading, &timers, eyes).await {
                     break End::Disturbed { service, what };
@@ -161,9 +187,9 @@ pub async fn settle(subjects: &[Subject], rules: &HealthRules, mut timers: Timer
                     best = healthy;
                     timers.progress = now;
                 }
-                let mut all_well = subjects
-                    .iter()
-                    .all(|subject| subject.broken_before || verdicts.get(&subject.service).is_some_and(Verdict::settled_well));
+                let mut all_well = subjects.iter().all(|subject| {
+                    subject.broken_before || verdicts.get(&subject.service).is_some_and(Verdict::settled_well)
+                });
                 let mut probe_text = None;
                 if all_well && let Some(probe) = &rules.http {
                     match probe_once(probe, subjects, &found, eyes).await {
@@ -181,7 +207,10 @@ pub async fn settle(subjects: &[Subject], rules: &HealthRules, mut timers: Timer
                     && timers.healthy.is_some()
                     && failed_probes >= PROBES_IN_A_ROW
                 {
-                    let failed: Vec<&Subject> = subjects.iter().filter(|subject| subject.service == probe.service).collect();
+                    let failed: Vec<&Subject> = subjects
+                        .iter()
+                        .filter(|subject| subject.service == probe.service)
+                        .collect();
                     break End::Failed(evidence(&failed, &verdicts, &found, Some(text), eyes).await);
                 }
                 if all_well {
@@ -191,7 +220,13 @@ pub async fn settle(subjects: &[Subject], rules: &HealthRules, mut timers: Timer
                         break End::Healthy;
                     }
                     announce(&mut stage, Stage::Bake, eyes);
-                    waiting(eyes, "everything is healthy; it must stay so", Some(rules.bake - baked), subjects, &verdicts);
+                    waiting(
+                        eyes,
+                        "everything is healthy; it must stay so",
+                        Some(rules.bake - baked),
+                        subjects,
+                        &verdicts,
+                    );
                 } else {
                     // One failed probe of a baking release is not yet a relapse; anything else starts the bake again.
                     if probe_text.is_none() || failed_probes >= PROBES_IN_A_ROW {
@@ -199,18 +234,29 @@ pub async fn settle(subjects: &[Subject], rules: &HealthRules, mut timers: Timer
                     }
                     let (waited, total) = (elapsed(timers.progress, now), elapsed(timers.started, now));
                     if waited >= patience || total >= rules.cap {
-                        let (kind, limit) =
-                            if total >= rules.cap { (CauseKind::Deadline, rules.cap) } else { (CauseKind::NoProgress, patience) };
+                        let (kind, limit) = if total >= rules.cap {
+                            (CauseKind::Deadline, rules.cap)
+                        } else {
+                            (CauseKind::NoProgress, patience)
+                        };
                         let unwell: Vec<&Subject> = subjects
                             .iter()
-                            .filter(|subject| !verdicts.get(&subject.service).is_some_and(Verdict::settled_well))
+                            .filter(|subject| {
+                                !verdicts.get(&subject.service).is_some_and(Verdict::settled_well)
+                            })
                             .collect();
                         for subject in &unwell {
-                            let was = verdicts.get(&subject.service).and_then(Verdict::cause).map_or("", |cause| &cause.detail);
-                            let cause = Cause::new(kind, format!("not healthy after {}: {was}", seconds(limit)));
+                            let was = verdicts
+                                .get(&subject.service)
+                                .and_then(Verdict::cause)
+                                .map_or("", |cause| &cause.detail);
+                            let cause =
+                                Cause::new(kind, format!("not healthy after {}: {was}", seconds(limit)));
                             verdicts.insert(subject.service.clone(), Verdict::Failed(cause));
                         }
-                        break End::Failed(evidence(&unwell, &verdicts, &found, probe_text.as_deref(), eyes).await);
+                        break End::Failed(
+                            evidence(&unwell, &verdicts, &found, probe_text.as_deref(), eyes).await,
+                        );
                     }
                     announce(&mut stage, Stage::Verify, eyes);
                     let left = (patience - waited).min(rules.cap - total);
@@ -223,15 +269,18 @@ pub async fn settle(subjects: &[Subject], rules: &HealthRules, mut timers: Timer
                 timers.started = timers.started.checked_add(away).unwrap_or(now);
                 timers.progress = timers.progress.checked_add(away).unwrap_or(now);
                 timers.healthy = None;
-                let text = format!("the target does not answer; the clock is stopped ({})", eyes.mask.clean(&error.to_string()));
+                let text = format!(
+                    "the target does not answer; the clock is stopped ({})",
+                    eyes.mask.clean(&error.to_string())
+                );
                 waiting(eyes, &text, None, subjects, &verdicts);
             }
         }
         timers.read = eyes.clock.now();
         // A restart continues from what was saved: every change of phase at once, plain ticks every few seconds.
-        let worth = saved
-            .as_ref()
-            .is_none_or(|last: &Timers| last.healthy != timers.healthy || elapsed(last.read, timers.read).as_secs() >= 5);
+        let worth = saved.as_ref().is_none_or(|last: &Timers| {
+            last.healthy != timers.healthy || elapsed(last.read, timers.read).as_secs() >= 5
+        });
         if worth {
             (eyes.save)(&timers);
             saved = Some(timers.clone());
@@ -244,7 +293,11 @@ pub async fn settle(subjects: &[Subject], rules: &HealthRules, mut timers: Timer
             () = eyes.stop.cancelled() => break End::Stopped,
         }
     };
-    Settled { end, verdicts, took: elapsed(begun, eyes.clock.now()) }
+    Settled {
+        end,
+        verdicts,
+        took: elapsed(begun, eyes.clock.now()),
+    }
 }
 
 struct Reading<'a> {
@@ -280,7 +333,9 @@ fn judge_all(subjects: &[Subject], reading: &Reading<'_>) -> BTreeMap<ServiceNam
 }
 
 fn judge_one(subject: &Subject, id: &ContainerId, reading: &Reading<'_>) -> Verdict {
-    let Some(container) = reading.of(id) else { return Verdict::Missing };
+    let Some(container) = reading.of(id) else {
+        return Verdict::Missing;
+    };
     let expect = Expect {
         job: subject.job,
         steady: subject.steady,
@@ -293,7 +348,9 @@ fn judge_one(subject: &Subject, id: &ContainerId, reading: &Reading<'_>) -> Verd
 fn failing<'a>(subjects: &'a [Subject], verdicts: &BTreeMap<ServiceName, Verdict>) -> Vec<&'a Subject> {
     subjects
         .iter()
-        .filter(|subject| !subject.broken_before && matches!(verdicts.get(&subject.service), Some(Verdict::Failed(_))))
+        .filter(|subject| {
+            !subject.broken_before && matches!(verdicts.get(&subject.service), Some(Verdict::Failed(_)))
+        })
         .collect()
 }
 
@@ -315,15 +372,28 @@ async fn disturbed(
 ) -> Option<(ServiceName, String)> {
     for subject in subjects.iter().filter(|subject| !subject.broken_before) {
         match verdicts.get(&subject.service) {
-            Some(Verdict::Missing) => return Some((subject.service.clone(), "removed from outside".to_owned())),
+            Some(Verdict::Missing) => {
+                return Some((subject.service.clone(), "removed from outside".to_owned()));
+            }
             Some(Verdict::Failing(cause)) if cause.kind == CauseKind::Foreign => {
                 return Some((subject.service.clone(), cause.detail.clone()));
             }
-            Some(Verdict::Failed(cause)) if matches!(cause.kind, CauseKind::EndedByItself | CauseKind::Crashed | CauseKind::JobFailed) => {
+            Some(Verdict::Failed(cause))
+                if matches!(
+                    cause.kind,
+                    CauseKind::EndedByItself | CauseKind::Crashed | CauseKind::JobFailed
+                ) =>
+            {
                 for id in &subject.containers {
                     let ended = reading.of(id).is_some_and(|container| !container.running());
                     // When the engine can't say, the exit code stands: it is status, the event is only a hint.
-                    if ended && eyes.target.stopped_by_hand(id, timers.started).await.unwrap_or(false) {
+                    if ended
+                        && eyes
+                            .target
+                            .stopped_by_hand(id, timers.started)
+                            .await
+                            .unwrap_or(false)
+                    {
                         return Some((subject.service.clone(), "stopped from outside".to_owned()));
                     }
                 }
@@ -340,7 +410,10 @@ async fn probe_once(
     found: &[Container],
     eyes: Eyes<'_>,
 ) -> Result<(), String> {
-    let ids = subjects.iter().filter(|subject| subject.service == probe.service).flat_map(|subject| &subject.containers);
+    let ids = subjects
+        .iter()
+        .filter(|subject| subject.service == probe.service)
+        .flat_map(|subject| &subject.containers);
     for container in ids.filter_map(|id| found.iter().find(|container| container.id == *id)) {
         let shown = format!("GET http://{}:{}{}", container.name, probe.port, probe.path);
         match eyes.target.probe(container, probe.port, &probe.path).await {
@@ -360,7 +433,10 @@ async fn evidence(
     probe: Option<&str>,
     eyes: Eyes<'_>,
 ) -> Vec<Evidence> {
-    let reading = Reading { found, now: eyes.clock.now() };
+    let reading = Reading {
+        found,
+        now: eyes.clock.now(),
+    };
     let mut all = Vec::new();
     for subject in failed {
         let culprit = subject
@@ -373,13 +449,23 @@ async fn evidence(
             .and_then(Verdict::cause)
             .cloned()
             .unwrap_or_else(|| Cause::new(CauseKind::NoProgress, "not healthy"));
-        let healthy = subject.containers.iter().filter(|id| judge_one(subject, id, &reading).settled_well()).count();
+        let healthy = subject
+            .containers
+            .iter()
+            .filter(|id| judge_one(subject, id, &reading).settled_well())
+            .count();
         let (name, logs, exit_code, check) = match culprit {
             Some(container) => (
                 container.name.clone(),
-                eyes.target.logs(&container.id, EVIDENCE_LINES).await.unwrap_or_default(),
+                eyes.target
+                    .logs(&container.id, EVIDENCE_LINES)
+                    .await
+                    .unwrap_or_default(),
                 container.exit_code.filter(|_| !container.running()),
-                container.last_check.as_ref().map(|(code, output)| format!("healthcheck exited {code}: {}", output.trim())),
+                container
+                    .last_check
+                    .as_ref()
+                    .map(|(code, output)| format!("healthcheck exited {code}: {}", output.trim())),
             ),
             None => (String::new(), Vec::new(), None, None),
         };
@@ -390,7 +476,10 @@ async fn evidence(
             healthy,
             of: subject.containers.len(),
             exit_code,
-            probe: probe.map(str::to_owned).or(check).map(|text| eyes.mask.clean(&text)),
+            probe: probe
+                .map(str::to_owned)
+                .or(check)
+                .map(|text| eyes.mask.clean(&text)),
             logs: logs.iter().map(|line| eyes.mask.clean(line)).collect(),
         });
     }
@@ -398,8 +487,17 @@ async fn evidence(
 }
 
 /// The evidence of a container that failed a wait inside `apply`.
-pub async fn evidence_of(service: ServiceName, container: &Container, cause: &Cause, eyes: Eyes<'_>) -> Evidence {
-    let logs = eyes.target.logs(&container.id, EVIDENCE_LINES).await.unwrap_or_default();
+pub async fn evidence_of(
+    service: ServiceName,
+    container: &Container,
+    cause: &Cause,
+    eyes: Eyes<'_>,
+) -> Evidence {
+    let logs = eyes
+        .target
+        .logs(&container.id, EVIDENCE_LINES)
+        .await
+        .unwrap_or_default();
     Evidence {
         service,
         container: container.name.clone(),
@@ -407,10 +505,10 @@ pub async fn evidence_of(service: ServiceName, container: &Container, cause: &Ca
         healthy: 0,
         of: 1,
         exit_code: container.exit_code.filter(|_| !container.running()),
-        probe: container
-            .last_check
-            .as_ref()
-            .map(|(code, output)| eyes.mask.clean(&format!("healthcheck exited {code}: {}", output.trim()))),
+        probe: container.last_check.as_ref().map(|(code, output)| {
+            eyes.mask
+                .clean(&format!("healthcheck exited {code}: {}", output.trim()))
+        }),
         logs: logs.iter().map(|line| eyes.mask.clean(line)).collect(),
     }
 }
@@ -418,7 +516,10 @@ pub async fn evidence_of(service: ServiceName, container: &Container, cause: &Ca
 fn announce(stage: &mut Option<Stage>, next: Stage, eyes: Eyes<'_>) {
     if *stage != Some(next) {
         *stage = Some(next);
-        eyes.progress.event(Event::Stage { app: eyes.app.clone(), stage: next });
+        eyes.progress.event(Event::Stage {
+            app: eyes.app.clone(),
+            stage: next,
+        });
     }
 }
 
@@ -432,13 +533,19 @@ fn waiting(
     let unwell: Vec<String> = subjects
         .iter()
         .filter_map(|subject| match verdicts.get(&subject.service) {
-            Some(verdict) if !verdict.settled_well() => {
-                Some(format!("{}: {}", subject.service, verdict.cause().map_or(verdict.word(), |cause| &cause.detail)))
-            }
+            Some(verdict) if !verdict.settled_well() => Some(format!(
+                "{}: {}",
+                subject.service,
+                verdict.cause().map_or(verdict.word(), |cause| &cause.detail)
+            )),
             _ => None,
         })
         .collect();
-    let what = if text.is_empty() { unwell.join(", ") } else { text.to_owned() };
+    let what = if text.is_empty() {
+        unwell.join(", ")
+    } else {
+        text.to_owned()
+    };
     let service = subjects.first().map_or("app", |subject| subject.service.as_str());
     eyes.progress.event(Event::Waiting {
         app: eyes.app.clone(),

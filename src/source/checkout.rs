@@ -42,12 +42,16 @@ impl ObjectId {
 
     pub(super) fn of(kind: git2::ObjectType, bytes: &[u8]) -> Self {
         // Hashing bytes in memory has no way to fail; a zero id would compare as changed, which is the safe side.
-        git2::Oid::hash_object(kind, bytes).map(Self::from_git).unwrap_or_default()
+        git2::Oid::hash_object(kind, bytes)
+            .map(Self::from_git)
+            .unwrap_or_default()
     }
 
     pub(super) fn from_git(oid: git2::Oid) -> Self {
         let mut raw = [0; 20];
-        raw.iter_mut().zip(oid.as_bytes()).for_each(|(to, from)| *to = *from);
+        raw.iter_mut()
+            .zip(oid.as_bytes())
+            .for_each(|(to, from)| *to = *from);
         Self(raw)
     }
 
@@ -299,13 +303,22 @@ pub struct Checkout {
 
 impl fmt::Debug for Checkout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Checkout").field("origin", &self.origin).field("start", &self.start).finish_non_exhaustive()
+        f.debug_struct("Checkout")
+            .field("origin", &self.origin)
+            .field("start", &self.start)
+            .finish_non_exhaustive()
     }
 }
 
 impl Checkout {
     fn new(origin: Origin, start: RepoPath, tree: Arc<dyn Backend>) -> Self {
-        Self { origin, start, cap: DEFAULT_FILE_CAP, tree, inputs: Arc::default() }
+        Self {
+            origin,
+            start,
+            cap: DEFAULT_FILE_CAP,
+            tree,
+            inputs: Arc::default(),
+        }
     }
 
     pub(super) fn of_commit(
@@ -315,7 +328,11 @@ impl Checkout {
         root: git2::Oid,
         damaged: Arc<AtomicBool>,
     ) -> Self {
-        Self::new(Origin::Commit(revision), start, Arc::new(CommitTree::new(repository, root, damaged)))
+        Self::new(
+            Origin::Commit(revision),
+            start,
+            Arc::new(CommitTree::new(repository, root, damaged)),
+        )
     }
 
     /// Files in memory: path to content. A path that is refused, or that lies under another file, is left out.
@@ -331,7 +348,13 @@ impl Checkout {
         let mut entries = BTreeMap::new();
         for (path, bytes) in files {
             if let Ok(path) = RepoPath::parse(path.as_ref()) {
-                entries.insert(path, MemoryEntry::File { bytes: bytes.as_ref().to_vec(), executable: false });
+                entries.insert(
+                    path,
+                    MemoryEntry::File {
+                        bytes: bytes.as_ref().to_vec(),
+                        executable: false,
+                    },
+                );
             }
         }
         for (path, target) in links {
@@ -339,14 +362,22 @@ impl Checkout {
                 entries.insert(path, MemoryEntry::Link(target.as_ref().to_owned()));
             }
         }
-        Self::new(Origin::Memory, RepoPath::root(), Arc::new(MemoryTree::new(entries)))
+        Self::new(
+            Origin::Memory,
+            RepoPath::root(),
+            Arc::new(MemoryTree::new(entries)),
+        )
     }
 
     /// The working directory that holds `dir`, for `plan --local DIR`: tracked and untracked files, without `.git`. The root
     /// is the repository's (so that `../` inside of it works), [`Checkout::start`] is `dir` in it.
     pub fn from_dir(dir: &Path) -> Result<Self, CheckoutError> {
         let (workdir, start, head, dirty) = WorkDir::open(dir)?;
-        let origin = Origin::WorkingTree { dir: workdir.root().to_owned(), head, dirty };
+        let origin = Origin::WorkingTree {
+            dir: workdir.root().to_owned(),
+            head,
+            dirty,
+        };
         Ok(Self::new(origin, start, Arc::new(workdir)))
     }
 
@@ -379,7 +410,10 @@ impl Checkout {
     /// The same view with an empty record of inputs: one for each app.
     #[must_use]
     pub fn recording(&self) -> Self {
-        Self { inputs: Arc::default(), ..self.clone() }
+        Self {
+            inputs: Arc::default(),
+            ..self.clone()
+        }
     }
 
     /// What was looked at through this handle and its clones.
@@ -394,12 +428,24 @@ impl Checkout {
             && inputs.iter().all(|(path, looks)| {
                 looks.iter().all(|look| match look {
                     Input::Blob(oid) => view.resolve_file(path).is_ok_and(|(at, entry)| {
-                        let here = entry.oid.map_or_else(|| view.tree.bytes(&at, &entry, self.cap).ok().map(|b| ObjectId::of_blob(&b)), Some);
+                        let here = entry.oid.map_or_else(
+                            || {
+                                view.tree
+                                    .bytes(&at, &entry, self.cap)
+                                    .ok()
+                                    .map(|b| ObjectId::of_blob(&b))
+                            },
+                            Some,
+                        );
                         here == Some(*oid)
                     }),
                     Input::Names(oid) => view.folder_at(path).is_ok_and(|(_, raw)| names_id(&raw) == *oid),
                     Input::Tree(oid) => view.tree_oid(path).is_ok_and(|here| here == Some(*oid)),
-                    Input::Kind(kind) => view.stat(path).ok().flatten().is_some_and(|entry| kind_char(entry.kind) == *kind),
+                    Input::Kind(kind) => view
+                        .stat(path)
+                        .ok()
+                        .flatten()
+                        .is_some_and(|entry| kind_char(entry.kind) == *kind),
                     Input::Absent => matches!(view.stat(path), Ok(None) | Err(_)),
                 })
             })
@@ -417,7 +463,10 @@ impl Checkout {
                 Ok(name) => {
                     let here = at.child(name);
                     if let Some(other) = clashes.get(name) {
-                        listing.refused.push(CheckoutError::CaseClash { path: here, other: other.clone() });
+                        listing.refused.push(CheckoutError::CaseClash {
+                            path: here,
+                            other: other.clone(),
+                        });
                         continue;
                     }
                     listing.entries.push(Entry {
@@ -440,11 +489,21 @@ impl Checkout {
             Ok((at, entry)) => {
                 self.record(path, Input::Kind(kind_char(entry.kind)));
                 let name = at.file_name().unwrap_or_default().to_owned();
-                Ok(Some(Entry { name, path: at, kind: entry.kind, oid: entry.oid, mode: entry.mode }))
+                Ok(Some(Entry {
+                    name,
+                    path: at,
+                    kind: entry.kind,
+                    oid: entry.oid,
+                    mode: entry.mode,
+                }))
             }
             Err(error) => {
                 self.record(path, Input::Absent);
-                if matches!(error, CheckoutError::NotFound { .. }) { Ok(None) } else { Err(error) }
+                if matches!(error, CheckoutError::NotFound { .. }) {
+                    Ok(None)
+                } else {
+                    Err(error)
+                }
             }
         }
     }
@@ -465,7 +524,12 @@ impl Checkout {
         let bytes = self.record_failure(path, self.tree.bytes(&at, &entry, self.cap))?;
         let oid = entry.oid.unwrap_or_else(|| ObjectId::of_blob(&bytes));
         self.record(path, Input::Blob(oid));
-        Ok(Blob { bytes, oid, path: at, executable: entry.mode & 0o111 != 0 })
+        Ok(Blob {
+            bytes,
+            oid,
+            path: at,
+            executable: entry.mode & 0o111 != 0,
+        })
     }
 
     /// Every file, link and submodule below `path`, sorted; folders are entered, links are not. At most `limit` entries.
@@ -481,7 +545,11 @@ impl Checkout {
                 } else if found.entries.len() < limit {
                     found.entries.push(entry);
                 } else {
-                    return Err(CheckoutError::TooLarge { path: path.clone(), size: limit as u64 + 1, cap: limit as u64 });
+                    return Err(CheckoutError::TooLarge {
+                        path: path.clone(),
+                        size: limit as u64 + 1,
+                        cap: limit as u64,
+                    });
                 }
             }
         }
@@ -518,7 +586,11 @@ impl Checkout {
         }
     }
 
-    fn record_failure<T>(&self, path: &RepoPath, result: Result<T, CheckoutError>) -> Result<T, CheckoutError> {
+    fn record_failure<T>(
+        &self,
+        path: &RepoPath,
+        result: Result<T, CheckoutError>,
+    ) -> Result<T, CheckoutError> {
         result.inspect_err(|_| self.record(path, Input::Absent))
     }
 
@@ -535,7 +607,10 @@ impl Checkout {
         let (at, entry) = self.resolve(path)?;
         match entry.kind {
             EntryKind::Directory => {
-                let raw = self.tree.folder(&at)?.ok_or_else(|| CheckoutError::NotFound { path: path.clone() })?;
+                let raw = self
+                    .tree
+                    .folder(&at)?
+                    .ok_or_else(|| CheckoutError::NotFound { path: path.clone() })?;
                 Ok((at, raw))
             }
             EntryKind::Submodule => Err(CheckoutError::Submodule { path: path.clone() }),
@@ -549,7 +624,12 @@ impl Checkout {
         let missing = || CheckoutError::NotFound { path: path.clone() };
         let mut links = 0;
         let mut at = RepoPath::root();
-        let mut entry = RawEntry { name: Vec::new(), kind: EntryKind::Directory, mode: 0o040_000, oid: None };
+        let mut entry = RawEntry {
+            name: Vec::new(),
+            kind: EntryKind::Directory,
+            mode: 0o040_000,
+            oid: None,
+        };
         let mut ahead: Vec<String> = path.segments().rev().map(str::to_owned).collect();
         while let Some(segment) = ahead.pop() {
             match entry.kind {
@@ -558,9 +638,16 @@ impl Checkout {
                 EntryKind::File | EntryKind::Symlink => return Err(missing()),
             }
             let folder = self.tree.folder(&at)?.ok_or_else(missing)?;
-            let found = folder.iter().find(|entry| entry.name == segment.as_bytes()).ok_or_else(missing)?.clone();
+            let found = folder
+                .iter()
+                .find(|entry| entry.name == segment.as_bytes())
+                .ok_or_else(missing)?
+                .clone();
             if let Some(other) = twin(&folder, &segment) {
-                return Err(CheckoutError::CaseClash { path: at.child(&segment), other });
+                return Err(CheckoutError::CaseClash {
+                    path: at.child(&segment),
+                    other,
+                });
             }
             let here = at.child(&segment);
             if found.kind != EntryKind::Symlink {
@@ -574,14 +661,22 @@ impl Checkout {
             }
             let target = String::from_utf8_lossy(&self.tree.bytes(&here, &found, 4096)?).into_owned();
             let aim = at.join(&target).map_err(|error| match error {
-                PathError::Outside { .. } => CheckoutError::LinkOutside { path: here.clone(), target: target.clone() },
+                PathError::Outside { .. } => CheckoutError::LinkOutside {
+                    path: here.clone(),
+                    target: target.clone(),
+                },
                 PathError::Unsafe { .. } => CheckoutError::Path(error),
             })?;
             // `join` folds `a/..` as text, where the kernel would first follow `a`. For a link whose own target climbs
             // through another link the two differ; it stays inside either way, which is what matters here.
             ahead.extend(aim.segments().rev().map(str::to_owned));
             at = RepoPath::root();
-            entry = RawEntry { name: Vec::new(), kind: EntryKind::Directory, mode: 0o040_000, oid: None };
+            entry = RawEntry {
+                name: Vec::new(),
+                kind: EntryKind::Directory,
+                mode: 0o040_000,
+                oid: None,
+            };
         }
         Ok((at, entry))
     }
@@ -612,7 +707,11 @@ fn names_id(entries: &[RawEntry]) -> ObjectId {
 }
 
 fn checked_name<'a>(folder: &RepoPath, raw: &'a [u8]) -> Result<&'a str, CheckoutError> {
-    let hostile = |why| CheckoutError::Hostile { folder: folder.clone(), name: String::from_utf8_lossy(raw).into_owned(), why };
+    let hostile = |why| CheckoutError::Hostile {
+        folder: folder.clone(),
+        name: String::from_utf8_lossy(raw).into_owned(),
+        why,
+    };
     let name = std::str::from_utf8(raw).map_err(|_| hostile("a name that is not UTF-8"))?;
     check_name(name).map_err(hostile)?;
     Ok(name)

@@ -77,8 +77,15 @@ const STDERR_CAP: u64 = 256 * 1024;
 impl Transport for GitChild {
     async fn run(&self, call: Call) -> Result<Printed, CallError> {
         let mut command = tokio::process::Command::new("git");
-        command.args(&call.args).env_clear().envs(call.env).current_dir(&call.dir);
-        command.stdin(call.lock.map_or_else(Stdio::null, Stdio::from)).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .args(&call.args)
+            .env_clear()
+            .envs(call.env)
+            .current_dir(&call.dir);
+        command
+            .stdin(call.lock.map_or_else(Stdio::null, Stdio::from))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         command.process_group(0).kill_on_drop(true);
         self.started.fetch_add(1, Ordering::Relaxed);
         let mut child = command.spawn().map_err(CallError::Start)?;
@@ -90,12 +97,20 @@ impl Transport for GitChild {
             let read_out = async {
                 let bytes = read_capped(stdout, call.cap).await;
                 // Over the cap: stop at once rather than after standard error ends too.
-                if bytes.len() as u64 > call.cap { Err(CallError::OverCap) } else { Ok(bytes) }
+                if bytes.len() as u64 > call.cap {
+                    Err(CallError::OverCap)
+                } else {
+                    Ok(bytes)
+                }
             };
             let read_err = async { Ok(read_drained(stderr, STDERR_CAP).await) };
             let (stdout, stderr) = tokio::try_join!(read_out, read_err)?;
             let status = child.wait().await.map_err(CallError::Start)?;
-            Ok(Printed { success: status.success(), stdout, stderr: String::from_utf8_lossy(&stderr).into_owned() })
+            Ok(Printed {
+                success: status.success(),
+                stdout,
+                stderr: String::from_utf8_lossy(&stderr).into_owned(),
+            })
         };
         let printed = match tokio::time::timeout(call.deadline, run).await {
             Ok(printed) => printed?,
@@ -119,7 +134,8 @@ impl Drop for Group {
     fn drop(&mut self) {
         if let Some(id) = self.0.and_then(|id| i32::try_from(id).ok()) {
             // It fails only where the group is gone already, which is what is wanted.
-            let _ = nix::sys::signal::killpg(nix::unistd::Pid::from_raw(id), nix::sys::signal::Signal::SIGKILL);
+            let _ =
+                nix::sys::signal::killpg(nix::unistd::Pid::from_raw(id), nix::sys::signal::Signal::SIGKILL);
         }
     }
 }

@@ -232,7 +232,10 @@ impl SourceError {
     /// Who can end it.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Timeout { .. } | Self::Unreachable { .. } | Self::MirrorBusy { .. } | Self::Other { .. } => ErrorKind::Retry,
+            Self::Timeout { .. }
+            | Self::Unreachable { .. }
+            | Self::MirrorBusy { .. }
+            | Self::Other { .. } => ErrorKind::Retry,
             Self::UnknownRef { .. }
             | Self::RefDeleted { .. }
             | Self::Emptied { .. }

@@ -144,7 +144,8 @@ impl GitSource {
     /// Subject, author and time of a commit that was resolved or checked out before.
     pub async fn commit_info(&self, revision: &Revision) -> Result<CommitInfo, SourceError> {
         let revision = revision.clone();
-        self.read(move |repository, at| local::commit_info(repository, &revision, at)).await
+        self.read(move |repository, at| local::commit_info(repository, &revision, at))
+            .await
     }
 
     /// The commits that `to` has and `from` has not, newest first, at most `limit`. A remote's history reaches as far back as
@@ -156,7 +157,8 @@ impl GitSource {
         limit: usize,
     ) -> Result<Vec<CommitInfo>, SourceError> {
         let (from, to) = (from.cloned(), to.clone());
-        self.read(move |repository, at| local::commits_between(repository, from.as_ref(), &to, limit, at)).await
+        self.read(move |repository, at| local::commits_between(repository, from.as_ref(), &to, limit, at))
+            .await
     }
 
     /// How the ref moved from `from` to `to`, both checked out before. A short history is deepened once.
@@ -206,7 +208,9 @@ impl GitSource {
             }
             Place::Remote(mirror) => {
                 let at = mirror.at();
-                let repository = mirror.repository().map_err(|error| local::describe(&at, &error))?;
+                let repository = mirror
+                    .repository()
+                    .map_err(|error| local::describe(&at, &error))?;
                 blocking(&self.location, move || look(&repository, &at)).await
             }
         }
@@ -242,12 +246,20 @@ impl Source for GitSource {
         match &self.place {
             Place::Local(local) => {
                 let (local, at) = (Arc::clone(local), self.location.to_string());
-                blocking(&self.location, move || local::checkout(local.repository()?, &wanted, &start, &at, damaged)).await
+                blocking(&self.location, move || {
+                    local::checkout(local.repository()?, &wanted, &start, &at, damaged)
+                })
+                .await
             }
             Place::Remote(mirror) => {
                 let at = mirror.at();
-                let repository = mirror.repository().map_err(|error| local::describe(&at, &error))?;
-                blocking(&self.location, move || local::checkout(repository, &wanted, &start, &at, damaged)).await
+                let repository = mirror
+                    .repository()
+                    .map_err(|error| local::describe(&at, &error))?;
+                blocking(&self.location, move || {
+                    local::checkout(repository, &wanted, &start, &at, damaged)
+                })
+                .await
             }
         }
         .map(|checkout| checkout.with_cap(cap))
@@ -256,7 +268,10 @@ impl Source for GitSource {
 
 impl std::fmt::Debug for GitSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("GitSource").field("location", &self.location).field("reference", &self.reference).finish_non_exhaustive()
+        f.debug_struct("GitSource")
+            .field("location", &self.location)
+            .field("reference", &self.reference)
+            .finish_non_exhaustive()
     }
 }
 
@@ -265,7 +280,10 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, SourceError> + Send + 'static,
 ) -> Result<T, SourceError> {
     // Cancelled while it waits: libgit2 reads on to the end of this one look, and nothing was written.
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|_| Err(SourceError::Other { at: location.to_string(), detail: String::from("reading was interrupted") }))
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| {
+        Err(SourceError::Other {
+            at: location.to_string(),
+            detail: String::from("reading was interrupted"),
+        })
+    })
 }

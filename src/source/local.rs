@@ -32,12 +32,20 @@ pub struct Uncommitted {
 }
 
 /// What differs from HEAD under `folder`, sorted. Ignored files are not named.
-pub(super) fn uncommitted(repository: &Repository, folder: &RepoPath) -> Result<Vec<Uncommitted>, git2::Error> {
+pub(super) fn uncommitted(
+    repository: &Repository,
+    folder: &RepoPath,
+) -> Result<Vec<Uncommitted>, git2::Error> {
     if repository.is_bare() {
         return Ok(Vec::new());
     }
     let mut options = git2::StatusOptions::new();
-    options.include_untracked(true).recurse_untracked_dirs(true).include_ignored(false).update_index(false).no_refresh(false);
+    options
+        .include_untracked(true)
+        .recurse_untracked_dirs(true)
+        .include_ignored(false)
+        .update_index(false)
+        .no_refresh(false);
     options.exclude_submodules(true).disable_pathspec_match(true);
     if !folder.is_root() {
         options.pathspec(folder.as_str());
@@ -71,11 +79,16 @@ impl Local {
     /// Finds the repository that holds `path`.
     pub(super) fn open(path: &Path) -> Result<Self, SourceError> {
         let at = path.to_string_lossy().into_owned();
-        let real = path.canonicalize().map_err(|_| SourceError::NotARepository { at: at.clone() })?;
+        let real = path
+            .canonicalize()
+            .map_err(|_| SourceError::NotARepository { at: at.clone() })?;
         let repository = Repository::discover(&real).map_err(|error| describe(&at, &error))?;
         let root = match repository.workdir() {
             Some(workdir) => workdir.canonicalize().unwrap_or_else(|_| workdir.to_owned()),
-            None => repository.path().canonicalize().unwrap_or_else(|_| repository.path().to_owned()),
+            None => repository
+                .path()
+                .canonicalize()
+                .unwrap_or_else(|_| repository.path().to_owned()),
         };
         let start = repository
             .workdir()
@@ -116,8 +129,14 @@ impl Local {
                 seen.insert(reference.short_name().to_owned());
                 Ok(resolved)
             }
-            Err(SourceError::UnknownRef { at, name, .. }) if seen.contains(&name) || seen.contains(reference.short_name()) => {
-                Err(SourceError::RefDeleted { at, name, default_branch: None })
+            Err(SourceError::UnknownRef { at, name, .. })
+                if seen.contains(&name) || seen.contains(reference.short_name()) =>
+            {
+                Err(SourceError::RefDeleted {
+                    at,
+                    name,
+                    default_branch: None,
+                })
             }
             Err(error) => Err(error),
         }
@@ -134,21 +153,34 @@ fn resolve(repository: &Repository, reference: &GitRef, at: &str) -> Result<Reso
     let unknown = |name: &str| {
         let names: Vec<String> = repository
             .references()
-            .map(|all| all.flatten().filter_map(|one| one.name().ok().map(str::to_owned)).collect())
+            .map(|all| {
+                all.flatten()
+                    .filter_map(|one| one.name().ok().map(str::to_owned))
+                    .collect()
+            })
             .unwrap_or_default();
         if names.is_empty() {
             return SourceError::Emptied { at: at.to_owned() };
         }
         let similar = similar(name, names.iter().map(String::as_str));
-        SourceError::UnknownRef { at: at.to_owned(), name: name.to_owned(), similar }
+        SourceError::UnknownRef {
+            at: at.to_owned(),
+            name: name.to_owned(),
+            similar,
+        }
     };
     if let GitRef::Commit(revision) = reference {
         let commit = git2::Oid::from_str(revision.as_str()).and_then(|oid| repository.find_commit(oid));
         return match commit {
-            Ok(_) => Ok(Resolved { revision: revision.clone(), branch: None, renamed_from: None }),
-            Err(error) if error.code() == ErrorCode::NotFound => {
-                Err(SourceError::UnknownCommit { at: at.to_owned(), revision: revision.to_string() })
-            }
+            Ok(_) => Ok(Resolved {
+                revision: revision.clone(),
+                branch: None,
+                renamed_from: None,
+            }),
+            Err(error) if error.code() == ErrorCode::NotFound => Err(SourceError::UnknownCommit {
+                at: at.to_owned(),
+                revision: revision.to_string(),
+            }),
             Err(error) => Err(wrong(error)),
         };
     }
@@ -166,34 +198,59 @@ fn resolve(repository: &Repository, reference: &GitRef, at: &str) -> Result<Reso
         let commit = match found.resolve().and_then(|found| found.peel_to_commit()) {
             Ok(commit) => commit,
             // An unborn branch: HEAD names a branch that has no commit.
-            Err(error) if error.code() == ErrorCode::NotFound && name == "HEAD" && error.class() == ErrorClass::Reference => {
+            Err(error)
+                if error.code() == ErrorCode::NotFound
+                    && name == "HEAD"
+                    && error.class() == ErrorClass::Reference =>
+            {
                 let branch = branch.unwrap_or(name);
                 return Err(unknown(branch.strip_prefix("refs/heads/").unwrap_or(&branch)));
             }
             Err(error) => return Err(wrong(error)),
         };
-        return Ok(Resolved { revision: revision_of(commit.id(), at)?, branch, renamed_from: None });
+        return Ok(Resolved {
+            revision: revision_of(commit.id(), at)?,
+            branch,
+            renamed_from: None,
+        });
     }
     if let GitRef::Name(name) = reference
         && (4..40).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_hexdigit())
-        && let Ok(commit) = repository.revparse_single(name).and_then(|object| object.peel_to_commit())
+        && let Ok(commit) = repository
+            .revparse_single(name)
+            .and_then(|object| object.peel_to_commit())
     {
-        return Ok(Resolved { revision: revision_of(commit.id(), at)?, branch: None, renamed_from: None });
+        return Ok(Resolved {
+            revision: revision_of(commit.id(), at)?,
+            branch: None,
+            renamed_from: None,
+        });
     }
     Err(unknown(reference.short_name()))
 }
 
 fn revision_of(oid: git2::Oid, at: &str) -> Result<Revision, SourceError> {
-    Revision::try_from(oid.to_string())
-        .map_err(|error| SourceError::Other { at: at.to_owned(), detail: format!("{error}: only SHA-1 repositories are read") })
+    Revision::try_from(oid.to_string()).map_err(|error| SourceError::Other {
+        at: at.to_owned(),
+        detail: format!("{error}: only SHA-1 repositories are read"),
+    })
 }
 
-fn commit_of<'r>(repository: &'r Repository, revision: &Revision, at: &str) -> Result<git2::Commit<'r>, SourceError> {
-    git2::Oid::from_str(revision.as_str()).and_then(|oid| repository.find_commit(oid)).map_err(|error| match error.code() {
-        ErrorCode::NotFound => SourceError::UnknownCommit { at: at.to_owned(), revision: revision.to_string() },
-        _ => describe(at, &error),
-    })
+fn commit_of<'r>(
+    repository: &'r Repository,
+    revision: &Revision,
+    at: &str,
+) -> Result<git2::Commit<'r>, SourceError> {
+    git2::Oid::from_str(revision.as_str())
+        .and_then(|oid| repository.find_commit(oid))
+        .map_err(|error| match error.code() {
+            ErrorCode::NotFound => SourceError::UnknownCommit {
+                at: at.to_owned(),
+                revision: revision.to_string(),
+            },
+            _ => describe(at, &error),
+        })
 }
 
 /// A view of `revision`. A commit without any entry is an emptied repository.
@@ -206,18 +263,32 @@ pub(super) fn checkout(
 ) -> Result<Checkout, SourceError> {
     let root = {
         let commit = commit_of(&repository, revision, at)?;
-        let damage = |error: git2::Error| SourceError::Corrupt { at: at.to_owned(), detail: error.message().to_owned() };
+        let damage = |error: git2::Error| SourceError::Corrupt {
+            at: at.to_owned(),
+            detail: error.message().to_owned(),
+        };
         let tree = commit.tree().map_err(damage)?;
         if tree.is_empty() {
             return Err(SourceError::Emptied { at: at.to_owned() });
         }
         tree.id()
     };
-    Ok(Checkout::of_commit(revision.clone(), start.clone(), repository, root, damaged))
+    Ok(Checkout::of_commit(
+        revision.clone(),
+        start.clone(),
+        repository,
+        root,
+        damaged,
+    ))
 }
 
 fn info_of(commit: &git2::Commit<'_>, revision: Revision) -> CommitInfo {
-    let clean = |bytes: &[u8]| String::from_utf8_lossy(bytes).chars().filter(|c| !c.is_control()).collect::<String>();
+    let clean = |bytes: &[u8]| {
+        String::from_utf8_lossy(bytes)
+            .chars()
+            .filter(|c| !c.is_control())
+            .collect::<String>()
+    };
     CommitInfo {
         id: revision,
         subject: clean(commit.summary_bytes().unwrap_or_default()),
@@ -227,7 +298,11 @@ fn info_of(commit: &git2::Commit<'_>, revision: Revision) -> CommitInfo {
 }
 
 /// Subject, author and time of a commit.
-pub(super) fn commit_info(repository: &Repository, revision: &Revision, at: &str) -> Result<CommitInfo, SourceError> {
+pub(super) fn commit_info(
+    repository: &Repository,
+    revision: &Revision,
+    at: &str,
+) -> Result<CommitInfo, SourceError> {
     Ok(info_of(&commit_of(repository, revision, at)?, revision.clone()))
 }
 
@@ -247,18 +322,30 @@ pub(super) fn commits_between(
         hidden.extend(behind.iter().map(git2::Commit::id));
     }
     let (commits, _) = history(repository, tip, &hidden, limit).map_err(wrong)?;
-    commits.iter().map(|commit| Ok(info_of(commit, revision_of(commit.id(), at)?))).collect()
+    commits
+        .iter()
+        .map(|commit| Ok(info_of(commit, revision_of(commit.id(), at)?)))
+        .collect()
 }
 
 /// How the tip moved. `None`: a shallow history does not reach far enough to tell.
-pub(super) fn movement(repository: &Repository, from: &Revision, to: &Revision, at: &str) -> Result<Option<Movement>, SourceError> {
+pub(super) fn movement(
+    repository: &Repository,
+    from: &Revision,
+    to: &Revision,
+    at: &str,
+) -> Result<Option<Movement>, SourceError> {
     if from == to {
         return Ok(Some(Movement::Unchanged));
     }
     let wrong = |error: git2::Error| describe(at, &error);
     let new = commit_of(repository, to, at)?.id();
     let Ok(old) = commit_of(repository, from, at).map(|commit| commit.id()) else {
-        return Ok(if repository.is_shallow() { None } else { Some(Movement::Forced { back: false }) });
+        return Ok(if repository.is_shallow() {
+            None
+        } else {
+            Some(Movement::Forced { back: false })
+        });
     };
     if repository.is_shallow() {
         return shallow_movement(repository, old, new).map_err(wrong);
@@ -278,7 +365,11 @@ pub(super) fn movement(repository: &Repository, from: &Revision, to: &Revision, 
 
 /// libgit2's graph walks fail at the edge of a shallow history ("object not found", 1.9), so the few commits that a mirror
 /// holds are walked here, and the edge is an answer: it may go on behind it.
-fn shallow_movement(repository: &Repository, old: git2::Oid, new: git2::Oid) -> Result<Option<Movement>, git2::Error> {
+fn shallow_movement(
+    repository: &Repository,
+    old: git2::Oid,
+    new: git2::Oid,
+) -> Result<Option<Movement>, git2::Error> {
     let (behind_new, new_cut) = history(repository, new, &HashSet::new(), WALK_LIMIT)?;
     if behind_new.iter().any(|commit| commit.id() == old) {
         return Ok(Some(Movement::Advanced));
@@ -288,12 +379,14 @@ fn shallow_movement(repository: &Repository, old: git2::Oid, new: git2::Oid) -> 
         return Ok(Some(Movement::Forced { back: true }));
     }
     let known: HashSet<git2::Oid> = behind_new.iter().map(git2::Commit::id).collect();
-    Ok(match behind_old.iter().any(|commit| known.contains(&commit.id())) {
-        // Where the new history is cut, the old tip may still lie behind the cut.
-        true if !new_cut => Some(Movement::Forced { back: false }),
-        false if !new_cut && !old_cut => Some(Movement::Unrelated),
-        _ => None,
-    })
+    Ok(
+        match behind_old.iter().any(|commit| known.contains(&commit.id())) {
+            // Where the new history is cut, the old tip may still lie behind the cut.
+            true if !new_cut => Some(Movement::Forced { back: false }),
+            false if !new_cut && !old_cut => Some(Movement::Unrelated),
+            _ => None,
+        },
+    )
 }
 
 /// The commits behind `tip`, newest first, without those in `hidden`, and whether the walk met the edge of what is here.
@@ -323,7 +416,10 @@ fn history<'r>(
             }
         }
         // A grafted commit shows no parents although it has some.
-        cut |= commit.parent_count() == 0 && commit.raw_header().is_ok_and(|header| header.contains("\nparent "));
+        cut |= commit.parent_count() == 0
+            && commit
+                .raw_header()
+                .is_ok_and(|header| header.contains("\nparent "));
         found.push(commit);
     }
     Ok((found, cut))
@@ -335,9 +431,21 @@ pub(super) fn describe(at: &str, error: &git2::Error) -> SourceError {
     match (error.code(), error.class()) {
         (ErrorCode::NotFound, ErrorClass::Repository | ErrorClass::Os) => SourceError::NotARepository { at },
         (ErrorCode::Owner, _) => SourceError::ForeignOwner { at },
-        (_, ErrorClass::Odb | ErrorClass::Object | ErrorClass::Tree | ErrorClass::Zlib | ErrorClass::Indexer) => {
-            SourceError::Corrupt { at, detail: error.message().to_owned() }
-        }
-        _ => SourceError::Other { at, detail: error.message().chars().filter(|c| !c.is_control()).take(300).collect() },
+        (
+            _,
+            ErrorClass::Odb | ErrorClass::Object | ErrorClass::Tree | ErrorClass::Zlib | ErrorClass::Indexer,
+        ) => SourceError::Corrupt {
+            at,
+            detail: error.message().to_owned(),
+        },
+        _ => SourceError::Other {
+            at,
+            detail: error
+                .message()
+                .chars()
+                .filter(|c| !c.is_control())
+                .take(300)
+                .collect(),
+        },
     }
 }

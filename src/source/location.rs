@@ -82,12 +82,21 @@ pub struct RemoteUrl {
 impl RemoteUrl {
     /// The address as `git` gets it.
     pub(super) fn as_git(&self) -> String {
-        let user = self.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
+        let user = self
+            .user
+            .as_ref()
+            .map(|user| format!("{user}@"))
+            .unwrap_or_default();
         if self.relative {
             return format!("{user}{}:{}", self.host, self.path.trim_start_matches('/'));
         }
         let port = self.port.map(|port| format!(":{port}")).unwrap_or_default();
-        format!("{}://{user}{}{port}{}", self.scheme.as_str(), self.host, self.path)
+        format!(
+            "{}://{user}{}{port}{}",
+            self.scheme.as_str(),
+            self.host,
+            self.path
+        )
     }
 
     /// The scheme, host and port: the part that credentials belong to.
@@ -104,7 +113,11 @@ impl RemoteUrl {
     fn identity(&self) -> String {
         let port = self.port.map(|port| format!(":{port}")).unwrap_or_default();
         let path = self.path.trim_matches('/');
-        format!("{}{port}/{}", self.host, path.strip_suffix(".git").unwrap_or(path).trim_end_matches('/'))
+        format!(
+            "{}{port}/{}",
+            self.host,
+            path.strip_suffix(".git").unwrap_or(path).trim_end_matches('/')
+        )
     }
 }
 
@@ -145,7 +158,9 @@ impl Location {
             return parse_url(raw, false);
         }
         if let Some((transport, _)) = raw.split_once("::") {
-            return Err(LocationError::Scheme { scheme: transport.to_owned() });
+            return Err(LocationError::Scheme {
+                scheme: transport.to_owned(),
+            });
         }
         match raw.split_once(':') {
             Some((host, path)) if !host.contains('/') => parse_scp(host, path),
@@ -173,7 +188,13 @@ impl Location {
             .filter(|name| !name.is_empty())
             .unwrap_or(&path)
             .chars()
-            .map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' })
+            .map(|c| {
+                if c.is_ascii_alphanumeric() || "-_.".contains(c) {
+                    c
+                } else {
+                    '-'
+                }
+            })
             .collect();
         AppName::try_from(name.trim_start_matches(['-', '_', '.'])).ok()
     }
@@ -190,7 +211,11 @@ impl fmt::Display for Location {
 
 /// Reads an `origin` as it stands in a repository's configuration, where it may hold a credential: that is left out.
 pub(super) fn parse_origin(raw: &str, base: &Path) -> Option<Location> {
-    if raw.contains("://") { parse_url(raw, true).ok() } else { Location::parse(raw, base).ok() }
+    if raw.contains("://") {
+        parse_url(raw, true).ok()
+    } else {
+        Location::parse(raw, base).ok()
+    }
 }
 
 fn parse_url(raw: &str, lenient: bool) -> Result<Location, LocationError> {
@@ -201,24 +226,43 @@ fn parse_url(raw: &str, lenient: bool) -> Result<Location, LocationError> {
         "http" => Scheme::Http,
         "ssh" | "git+ssh" | "ssh+git" => Scheme::Ssh,
         "file" => {
-            let path = url.to_file_path().map_err(|()| malformed("a file URL names a path on this machine"))?;
+            let path = url
+                .to_file_path()
+                .map_err(|()| malformed("a file URL names a path on this machine"))?;
             return Ok(Location::Local(tidy(&path)));
         }
-        other => return Err(LocationError::Scheme { scheme: other.to_owned() }),
+        other => {
+            return Err(LocationError::Scheme {
+                scheme: other.to_owned(),
+            });
+        }
     };
     if !lenient && (url.password().is_some() || (scheme != Scheme::Ssh && !url.username().is_empty())) {
         return Err(LocationError::Credentials);
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(malformed("a query or fragment has no meaning in a repository's address"));
+        return Err(malformed(
+            "a query or fragment has no meaning in a repository's address",
+        ));
     }
-    let host = url.host_str().filter(|host| !host.is_empty()).ok_or(malformed("there is no host"))?.to_ascii_lowercase();
+    let host = url
+        .host_str()
+        .filter(|host| !host.is_empty())
+        .ok_or(malformed("there is no host"))?
+        .to_ascii_lowercase();
     let user = (scheme == Scheme::Ssh && !url.username().is_empty()).then(|| url.username().to_owned());
     if scheme == Scheme::Http && !lenient && !is_loopback(&host) {
         return Err(LocationError::PlainHttp { host });
     }
     let port = url.port().filter(|port| !(scheme == Scheme::Ssh && *port == 22));
-    remote(RemoteUrl { scheme, user, host, port, path: url.path().to_owned(), relative: false })
+    remote(RemoteUrl {
+        scheme,
+        user,
+        host,
+        port,
+        path: url.path().to_owned(),
+        relative: false,
+    })
 }
 
 fn parse_scp(authority: &str, path: &str) -> Result<Location, LocationError> {
@@ -230,28 +274,53 @@ fn parse_scp(authority: &str, path: &str) -> Result<Location, LocationError> {
         return Err(LocationError::Credentials);
     }
     let relative = !path.starts_with('/');
-    let path = if relative { format!("/{path}") } else { path.to_owned() };
-    remote(RemoteUrl { scheme: Scheme::Ssh, user, host: host.to_ascii_lowercase(), port: None, path, relative })
+    let path = if relative {
+        format!("/{path}")
+    } else {
+        path.to_owned()
+    };
+    remote(RemoteUrl {
+        scheme: Scheme::Ssh,
+        user,
+        host: host.to_ascii_lowercase(),
+        port: None,
+        path,
+        relative,
+    })
 }
 
 fn remote(url: RemoteUrl) -> Result<Location, LocationError> {
     let bad_start = |part: &str| part.is_empty() || part.starts_with('-');
-    if bad_start(&url.host) || url.user.as_deref().is_some_and(bad_start) || url.path.trim_start_matches('/').starts_with('-') {
+    if bad_start(&url.host)
+        || url.user.as_deref().is_some_and(bad_start)
+        || url.path.trim_start_matches('/').starts_with('-')
+    {
         return Err(LocationError::LeadingDash);
     }
-    let plain = |part: &str| part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.[]:%+".contains(c));
+    let plain = |part: &str| {
+        part.chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-_.[]:%+".contains(c))
+    };
     if !plain(&url.host) || !url.user.as_deref().is_none_or(plain) {
-        return Err(LocationError::Malformed { why: "the host or user holds a character that none may hold" });
+        return Err(LocationError::Malformed {
+            why: "the host or user holds a character that none may hold",
+        });
     }
     if url.path.trim_matches('/').is_empty() {
-        return Err(LocationError::Malformed { why: "there is no path to a repository" });
+        return Err(LocationError::Malformed {
+            why: "there is no path to a repository",
+        });
     }
     Ok(Location::Remote(url))
 }
 
 fn is_loopback(host: &str) -> bool {
     host == "localhost"
-        || host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        || host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 /// The path without `.` and with `..` folded as text, so that one folder has one identity.
@@ -301,7 +370,11 @@ mod tests {
 
     #[test]
     fn an_origin_with_a_token_gives_the_identity_without_it() {
-        let origin = parse_origin("https://oauth2:ghp_canary@github.com/acme/infra.git", Path::new("/")).unwrap();
+        let origin = parse_origin(
+            "https://oauth2:ghp_canary@github.com/acme/infra.git",
+            Path::new("/"),
+        )
+        .unwrap();
         assert_eq!(origin.source_id().unwrap().as_str(), "github.com/acme/infra");
         assert!(!format!("{origin} {origin:?}").contains("canary"));
     }
@@ -323,19 +396,47 @@ mod tests {
         assert_eq!(parse("https://u:canary@h/a"), Err(LocationError::Credentials));
         assert_eq!(parse("https://canary@h/a"), Err(LocationError::Credentials));
         assert_eq!(parse("ssh://u:canary@h/a"), Err(LocationError::Credentials));
-        assert!(matches!(parse("ext::sh -c id"), Err(LocationError::Scheme { .. })));
+        assert!(matches!(
+            parse("ext::sh -c id"),
+            Err(LocationError::Scheme { .. })
+        ));
         assert!(matches!(parse("git://h/a"), Err(LocationError::Scheme { .. })));
-        assert!(matches!(parse("http://example.com/a"), Err(LocationError::PlainHttp { .. })));
+        assert!(matches!(
+            parse("http://example.com/a"),
+            Err(LocationError::PlainHttp { .. })
+        ));
         assert!(parse("http://127.0.0.1:8080/a").is_ok() && parse("http://[::1]:80/a").is_ok());
         assert!(matches!(parse("https://h"), Err(LocationError::Malformed { .. })));
-        assert!(matches!(parse("https://h/a?b=c"), Err(LocationError::Malformed { .. })));
-        assert!(!parse("https://u:canary@h/a").unwrap_err().to_string().contains("canary"));
+        assert!(matches!(
+            parse("https://h/a?b=c"),
+            Err(LocationError::Malformed { .. })
+        ));
+        assert!(
+            !parse("https://u:canary@h/a")
+                .unwrap_err()
+                .to_string()
+                .contains("canary")
+        );
     }
 
     #[test]
     fn a_root_app_is_named_after_the_address() {
-        assert_eq!(parse("git@github.com:acme/my-infra.git").unwrap().base_name().unwrap().as_str(), "my-infra");
+        assert_eq!(
+            parse("git@github.com:acme/my-infra.git")
+                .unwrap()
+                .base_name()
+                .unwrap()
+                .as_str(),
+            "my-infra"
+        );
         assert_eq!(parse(".").unwrap().base_name().unwrap().as_str(), "infra");
-        assert_eq!(parse("/srv/git/my stack.git").unwrap().base_name().unwrap().as_str(), "my-stack");
+        assert_eq!(
+            parse("/srv/git/my stack.git")
+                .unwrap()
+                .base_name()
+                .unwrap()
+                .as_str(),
+            "my-stack"
+        );
     }
 }

@@ -60,7 +60,9 @@ impl Refs {
     fn parse(stdout: &[u8]) -> Self {
         let mut refs = Self::default();
         for line in String::from_utf8_lossy(stdout).lines() {
-            let Some((value, name)) = line.split_once('\t') else { continue };
+            let Some((value, name)) = line.split_once('\t') else {
+                continue;
+            };
             match value.strip_prefix("ref: ") {
                 Some(target) if name == "HEAD" => refs.head = Some(target.to_owned()),
                 Some(_) => {}
@@ -74,13 +76,19 @@ impl Refs {
 
     /// The commit that `name` points to; an annotated tag's own id is not a commit.
     fn tip(&self, name: &str) -> Option<Revision> {
-        let id = self.tips.get(&format!("{name}^{{}}")).or_else(|| self.tips.get(name))?;
+        let id = self
+            .tips
+            .get(&format!("{name}^{{}}"))
+            .or_else(|| self.tips.get(name))?;
         Revision::try_from(id.as_str()).ok()
     }
 }
 
 impl Mirror {
-    #[expect(clippy::too_many_arguments, reason = "these are the fields of one public struct, taken apart once")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "these are the fields of one public struct, taken apart once"
+    )]
     pub(super) fn open(
         url: RemoteUrl,
         mirror_dir: &Path,
@@ -110,7 +118,10 @@ impl Mirror {
             notices: Mutex::default(),
             mask,
         };
-        private_dir(&mirror.dir).map_err(|source| SourceError::Mirror { at: mirror.at(), source })?;
+        private_dir(&mirror.dir).map_err(|source| SourceError::Mirror {
+            at: mirror.at(),
+            source,
+        })?;
         Ok(mirror)
     }
 
@@ -131,27 +142,50 @@ impl Mirror {
     }
 
     fn has(&self, revision: &Revision) -> bool {
-        let Ok(repository) = self.repository() else { return false };
-        let Ok(oid) = git2::Oid::from_str(revision.as_str()) else { return false };
-        repository.find_commit(oid).and_then(|commit| commit.tree()).is_ok()
+        let Ok(repository) = self.repository() else {
+            return false;
+        };
+        let Ok(oid) = git2::Oid::from_str(revision.as_str()) else {
+            return false;
+        };
+        repository
+            .find_commit(oid)
+            .and_then(|commit| commit.tree())
+            .is_ok()
     }
 
     /// Asks the remote for one ref: one process, and nothing else where it answers with that ref.
     pub(super) async fn resolve(&self, reference: &GitRef) -> Result<Resolved, SourceError> {
         if let GitRef::Commit(revision) = reference {
             // A commit never moves: there is nothing to ask until it must be fetched.
-            return Ok(Resolved { revision: revision.clone(), branch: None, renamed_from: None });
+            return Ok(Resolved {
+                revision: revision.clone(),
+                branch: None,
+                renamed_from: None,
+            });
         }
         let before = self.seen();
         let candidates = reference.candidates();
         let mut patterns: Vec<String> = candidates.clone();
-        patterns.extend(candidates.iter().filter(|name| name.starts_with("refs/tags/")).map(|name| format!("{name}^{{}}")));
+        patterns.extend(
+            candidates
+                .iter()
+                .filter(|name| name.starts_with("refs/tags/"))
+                .map(|name| format!("{name}^{{}}")),
+        );
         let printed = self.ls_remote(&patterns, &[]).await?;
         let refs = Refs::parse(&printed.stdout);
-        let Some((name, revision)) = candidates.iter().find_map(|name| Some((name.clone(), refs.tip(name)?))) else {
+        let Some((name, revision)) = candidates
+            .iter()
+            .find_map(|name| Some((name.clone(), refs.tip(name)?)))
+        else {
             return Err(self.missing(reference, &before).await);
         };
-        let branch = if name == "HEAD" { refs.head.clone() } else { Some(name.clone()) };
+        let branch = if name == "HEAD" {
+            refs.head.clone()
+        } else {
+            Some(name.clone())
+        };
         let renamed_from = match (&before.default_branch, &branch) {
             (Some(was), Some(now)) if name == "HEAD" && was != now => Some(was.clone()),
             _ => None,
@@ -164,7 +198,11 @@ impl Mirror {
         if now != before {
             self.remember(&now)?;
         }
-        Ok(Resolved { revision, branch, renamed_from })
+        Ok(Resolved {
+            revision,
+            branch,
+            renamed_from,
+        })
     }
 
     /// The ref is not there: a second look at everything tells why.
@@ -184,9 +222,19 @@ impl Mirror {
             return SourceError::Emptied { at };
         }
         let name = reference.short_name().to_owned();
-        if reference.candidates().iter().any(|candidate| before.refs.contains_key(candidate)) {
-            let default_branch = refs.head.map(|head| head.strip_prefix("refs/heads/").unwrap_or(&head).to_owned());
-            return SourceError::RefDeleted { at, name, default_branch };
+        if reference
+            .candidates()
+            .iter()
+            .any(|candidate| before.refs.contains_key(candidate))
+        {
+            let default_branch = refs
+                .head
+                .map(|head| head.strip_prefix("refs/heads/").unwrap_or(&head).to_owned());
+            return SourceError::RefDeleted {
+                at,
+                name,
+                default_branch,
+            };
         }
         let similar = similar(&name, refs.tips.keys().map(String::as_str));
         SourceError::UnknownRef { at, name, similar }
@@ -216,7 +264,10 @@ impl Mirror {
                 self.discard(&why)?;
                 self.fetch_into(revision, reference, &lock, self.caps.depth).await
             }
-            Some(detail) => Err(SourceError::Corrupt { at: self.at(), detail }),
+            Some(detail) => Err(SourceError::Corrupt {
+                at: self.at(),
+                detail,
+            }),
             None => result,
         }
     }
@@ -232,10 +283,17 @@ impl Mirror {
     pub(super) async fn deepen(&self, revision: &Revision, reference: &GitRef) -> Result<(), SourceError> {
         let lock = self.lock().await?;
         self.prepare()?;
-        self.fetch_into(revision, reference, &lock, self.caps.depth.saturating_mul(20)).await
+        self.fetch_into(revision, reference, &lock, self.caps.depth.saturating_mul(20))
+            .await
     }
 
-    async fn fetch_into(&self, revision: &Revision, reference: &GitRef, lock: &File, depth: u32) -> Result<(), SourceError> {
+    async fn fetch_into(
+        &self,
+        revision: &Revision,
+        reference: &GitRef,
+        lock: &File,
+        depth: u32,
+    ) -> Result<(), SourceError> {
         let by_id = format!("+{revision}:refs/driftless/tips/{revision}");
         match self.fetch_refspec(&by_id, lock, depth).await {
             // Servers without protocol v2 give out only what a ref names.
@@ -250,14 +308,24 @@ impl Mirror {
                 Err(error) => return Err(error),
             }
         }
-        Err(SourceError::UnknownCommit { at: self.at(), revision: revision.to_string() })
+        Err(SourceError::UnknownCommit {
+            at: self.at(),
+            revision: revision.to_string(),
+        })
     }
 
     async fn fetch_refspec(&self, refspec: &str, lock: &File, depth: u32) -> Result<(), SourceError> {
         let git_dir = format!("--git-dir={}", self.repo_dir().display());
         let depth = format!("--depth={depth}");
-        let flags =
-            ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules", &depth];
+        let flags = [
+            "fetch",
+            "--quiet",
+            "--no-tags",
+            "--no-write-fetch-head",
+            "--no-auto-maintenance",
+            "--no-recurse-submodules",
+            &depth,
+        ];
         let printed = self.git(&[&git_dir], &flags, &[refspec], &[], Some(lock)).await?;
         if !printed.success && is_stale_lock(&printed.stderr) {
             // We hold the mirror's own lock and no child of ours lives, so whoever made that file is dead.
@@ -285,23 +353,39 @@ impl Mirror {
     /// Git is told to follow no redirect at all; where the same host renames a repository, the new address is learned here and
     /// used from then on. Any other target is refused before a byte is sent to it.
     async fn learn_redirect(&self) -> Result<(), SourceError> {
-        let env = [("GIT_TRACE_CURL", "1"), ("GIT_TRACE_CURL_NO_DATA", "1"), ("GIT_TRACE_REDACT", "1")];
-        let printed = self.git(&[], &["ls-remote", "--quiet"], &["HEAD"], &env, None).await?;
+        let env = [
+            ("GIT_TRACE_CURL", "1"),
+            ("GIT_TRACE_CURL_NO_DATA", "1"),
+            ("GIT_TRACE_REDACT", "1"),
+        ];
+        let printed = self
+            .git(&[], &["ls-remote", "--quiet"], &["HEAD"], &env, None)
+            .await?;
         let refused = |to| SourceError::RedirectRefused { at: self.at(), to };
         let target = redirect_target(&printed.stderr).ok_or_else(|| refused(None))?;
         // A `Location` may be relative to the address that gave it.
-        let base = url::Url::parse(&format!("{}/info/refs", self.current().as_git())).map_err(|_| refused(None))?;
+        let base =
+            url::Url::parse(&format!("{}/info/refs", self.current().as_git())).map_err(|_| refused(None))?;
         let mut target = base.join(&target).map_err(|_| refused(None))?;
         let host = target.host_str().map(str::to_owned);
         target.set_query(None);
-        let address = target.as_str().strip_suffix("/info/refs").ok_or_else(|| refused(host.clone()))?.to_owned();
-        let Ok(Location::Remote(next)) = Location::parse(&address, Path::new("/")) else { return Err(refused(host)) };
+        let address = target
+            .as_str()
+            .strip_suffix("/info/refs")
+            .ok_or_else(|| refused(host.clone()))?
+            .to_owned();
+        let Ok(Location::Remote(next)) = Location::parse(&address, Path::new("/")) else {
+            return Err(refused(host));
+        };
         let upgraded = next.scheme == Scheme::Https && self.url.scheme == Scheme::Http && next.port.is_none();
         let same = next.host == self.url.host && (next.authority() == self.url.authority() || upgraded);
         if !same || next == *self.current() {
             return Err(refused(host));
         }
-        self.notice(format!("{} redirects to {next} on the same host; that address is used", self.url));
+        self.notice(format!(
+            "{} redirects to {next} on the same host; that address is used",
+            self.url
+        ));
         *self.effective.lock().unwrap_or_else(PoisonError::into_inner) = Some(next);
         Ok(())
     }
@@ -324,12 +408,20 @@ impl Mirror {
         let seen = !self.seen().refs.is_empty();
         let error = match classify(&self.at(), &host, seen, &text) {
             SourceError::ChangedHostKey { at, offered, .. } => {
-                let known = offending(&printed.stderr).and_then(|(file, line)| known_fingerprint(&file, line));
-                SourceError::ChangedHostKey { at, offered, known: known.unwrap_or_else(|| String::from("unknown")) }
+                let known =
+                    offending(&printed.stderr).and_then(|(file, line)| known_fingerprint(&file, line));
+                SourceError::ChangedHostKey {
+                    at,
+                    offered,
+                    known: known.unwrap_or_else(|| String::from("unknown")),
+                }
             }
             // A mirror that git no longer takes for a repository is damage on our side.
             SourceError::NotARepository { at } | SourceError::Vanished { at } if is_damage(&text) => {
-                SourceError::Corrupt { at, detail: clean(&text) }
+                SourceError::Corrupt {
+                    at,
+                    detail: clean(&text),
+                }
             }
             other => other,
         };
@@ -355,7 +447,13 @@ impl Mirror {
         args.push("--end-of-options".into());
         args.push(url.as_git().into());
         args.extend(operands.iter().map(OsString::from));
-        let lock = lock.map(File::try_clone).transpose().map_err(|source| SourceError::Mirror { at: self.at(), source })?;
+        let lock = lock
+            .map(File::try_clone)
+            .transpose()
+            .map_err(|source| SourceError::Mirror {
+                at: self.at(),
+                source,
+            })?;
         let call = Call {
             args,
             env: self.child_env(&url, env),
@@ -366,8 +464,14 @@ impl Mirror {
         };
         self.transport.run(call).await.map_err(|error| match error {
             CallError::Start(source) => SourceError::GitMissing { source },
-            CallError::Deadline => SourceError::Timeout { at: self.at(), after: self.deadline },
-            CallError::OverCap => SourceError::OverCap { at: self.at(), cap: self.caps.output },
+            CallError::Deadline => SourceError::Timeout {
+                at: self.at(),
+                after: self.deadline,
+            },
+            CallError::OverCap => SourceError::OverCap {
+                at: self.at(),
+                cap: self.caps.output,
+            },
         })
     }
 
@@ -422,17 +526,27 @@ impl Mirror {
             set(name, value.into());
         }
         // The mirror folder may itself lie inside somebody's repository, whose configuration is not ours.
-        set("GIT_CEILING_DIRECTORIES", self.dir.parent().unwrap_or(&self.dir).into());
+        set(
+            "GIT_CEILING_DIRECTORIES",
+            self.dir.parent().unwrap_or(&self.dir).into(),
+        );
         if !matches!(self.credentials, Credentials::Ambient) {
             set("GIT_CONFIG_GLOBAL", "/dev/null".into());
         }
         match &self.credentials {
             Credentials::Basic { user, password } => {
-                let token = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{}", password.expose()));
+                let token =
+                    base64::engine::general_purpose::STANDARD.encode(format!("{user}:{}", password.expose()));
                 // Bound to this scheme, host and port, so it goes nowhere else.
                 set("GIT_CONFIG_COUNT", "1".into());
-                set("GIT_CONFIG_KEY_0", format!("http.{}.extraHeader", url.authority()).into());
-                set("GIT_CONFIG_VALUE_0", format!("Authorization: Basic {token}").into());
+                set(
+                    "GIT_CONFIG_KEY_0",
+                    format!("http.{}.extraHeader", url.authority()).into(),
+                );
+                set(
+                    "GIT_CONFIG_VALUE_0",
+                    format!("Authorization: Basic {token}").into(),
+                );
             }
             Credentials::Ambient | Credentials::Anonymous | Credentials::SshKey { .. } => {}
         }
@@ -447,12 +561,32 @@ impl Mirror {
 
     /// Git splits this text as a shell would, so each word is quoted.
     fn ssh_command(&self) -> String {
-        let mut words: Vec<String> = ["ssh", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "UpdateHostKeys=no",
-            "-o", "ForwardAgent=no", "-o", "ForwardX11=no", "-o", "ClearAllForwardings=yes", "-o", "PermitLocalCommand=no",
+        let mut words: Vec<String> = [
+            "ssh",
+            "-o",
+            "BatchMode=yes",
+            "-o",
+            "StrictHostKeyChecking=yes",
+            "-o",
+            "UpdateHostKeys=no",
+            "-o",
+            "ForwardAgent=no",
+            "-o",
+            "ForwardX11=no",
+            "-o",
+            "ClearAllForwardings=yes",
+            "-o",
+            "PermitLocalCommand=no",
             // A control master would outlive the call and hold its pipes open.
-            "-o", "ControlMaster=no", "-o", "ControlPath=none", "-o", "ServerAliveInterval=15"]
-            .map(str::to_owned)
-            .into();
+            "-o",
+            "ControlMaster=no",
+            "-o",
+            "ControlPath=none",
+            "-o",
+            "ServerAliveInterval=15",
+        ]
+        .map(str::to_owned)
+        .into();
         let mut option = |text: String| words.extend(["-o".to_owned(), text]);
         if let Some(file) = &self.known_hosts {
             option(format!("UserKnownHostsFile={}", file.display()));
@@ -469,9 +603,18 @@ impl Mirror {
     }
 
     async fn lock(&self) -> Result<File, SourceError> {
-        let wrong = |source| SourceError::Mirror { at: self.at(), source };
+        let wrong = |source| SourceError::Mirror {
+            at: self.at(),
+            source,
+        };
         let path = self.dir.join("lock");
-        let file = File::options().create(true).truncate(false).read(true).write(true).open(path).map_err(wrong)?;
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(path)
+            .map_err(wrong)?;
         let wait = async {
             // The lock has no way to wake us; a short look now and then is what a file lock allows without a blocked thread.
             while !file.try_lock_exclusive().map_err(wrong)? {
@@ -498,17 +641,32 @@ impl Mirror {
 
     fn init(&self) -> Result<(), SourceError> {
         let mut options = git2::RepositoryInitOptions::new();
-        options.bare(true).external_template(false).initial_head("driftless");
+        options
+            .bare(true)
+            .external_template(false)
+            .initial_head("driftless");
         git2::Repository::init_opts(self.repo_dir(), &options)
             .map(drop)
-            .map_err(|error| SourceError::Mirror { at: self.at(), source: std::io::Error::other(error) })
+            .map_err(|error| SourceError::Mirror {
+                at: self.at(),
+                source: std::io::Error::other(error),
+            })
     }
 
     fn discard(&self, why: &str) -> Result<(), SourceError> {
-        let wrong = |source| SourceError::Mirror { at: self.at(), source };
-        self.notice(format!("the mirror of {} was damaged ({why}) and is cloned again", self.url));
+        let wrong = |source| SourceError::Mirror {
+            at: self.at(),
+            source,
+        };
+        self.notice(format!(
+            "the mirror of {} was damaged ({why}) and is cloned again",
+            self.url
+        ));
         // Moved first: what a concurrent reader has open stays readable, and a crash in the middle leaves no half of it.
-        let aside = tempfile::Builder::new().prefix("damaged-").tempdir_in(&self.dir).map_err(wrong)?;
+        let aside = tempfile::Builder::new()
+            .prefix("damaged-")
+            .tempdir_in(&self.dir)
+            .map_err(wrong)?;
         if self.repo_dir().exists() {
             fs::rename(self.repo_dir(), aside.path().join("repo.git")).map_err(wrong)?;
         }
@@ -522,7 +680,9 @@ impl Mirror {
             for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
                 let path = entry.path();
                 match entry.file_type() {
-                    Ok(kind) if kind.is_dir() && path.file_name().is_none_or(|name| name != "objects") => folders.push(path),
+                    Ok(kind) if kind.is_dir() && path.file_name().is_none_or(|name| name != "objects") => {
+                        folders.push(path)
+                    }
                     Ok(kind) if kind.is_file() && path.extension().is_some_and(|end| end == "lock") => {
                         removed += u32::from(fs::remove_file(&path).is_ok());
                     }
@@ -530,23 +690,37 @@ impl Mirror {
                 }
             }
         }
-        self.notice(format!("{removed} stale lock file(s) of a dead process were removed from the mirror of {}", self.url));
+        self.notice(format!(
+            "{removed} stale lock file(s) of a dead process were removed from the mirror of {}",
+            self.url
+        ));
     }
 
     fn notice(&self, text: String) {
         tracing::warn!(source = %self.url, "{text}");
-        self.notices.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+        self.notices
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(text);
     }
 
     fn seen(&self) -> Seen {
-        fs::read(self.dir.join("seen.json")).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+        fs::read(self.dir.join("seen.json"))
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .unwrap_or_default()
     }
 
     fn remember(&self, seen: &Seen) -> Result<(), SourceError> {
-        let wrong = |source| SourceError::Mirror { at: self.at(), source };
+        let wrong = |source| SourceError::Mirror {
+            at: self.at(),
+            source,
+        };
         let mut file = tempfile::NamedTempFile::new_in(&self.dir).map_err(wrong)?;
         serde_json::to_writer(&mut file, seen).map_err(|error| wrong(error.into()))?;
-        file.persist(self.dir.join("seen.json")).map(drop).map_err(|error| wrong(error.error))
+        file.persist(self.dir.join("seen.json"))
+            .map(drop)
+            .map_err(|error| wrong(error.error))
     }
 }
 
@@ -559,8 +733,15 @@ fn private_dir(dir: &Path) -> std::io::Result<()> {
 fn known_fingerprint(file: &str, line: usize) -> Option<String> {
     let text = fs::read_to_string(file).ok()?;
     let line = text.lines().nth(line.checked_sub(1)?)?;
-    let mut words = line.split_whitespace().skip_while(|word| !word.starts_with("ssh-") && !word.starts_with("ecdsa-"));
-    let key = base64::engine::general_purpose::STANDARD.decode(words.nth(1)?).ok()?;
+    let mut words = line
+        .split_whitespace()
+        .skip_while(|word| !word.starts_with("ssh-") && !word.starts_with("ecdsa-"));
+    let key = base64::engine::general_purpose::STANDARD
+        .decode(words.nth(1)?)
+        .ok()?;
     let digest = sha2::Sha256::digest(&key);
-    Some(format!("SHA256:{}", base64::engine::general_purpose::STANDARD_NO_PAD.encode(digest)))
+    Some(format!(
+        "SHA256:{}",
+        base64::engine::general_purpose::STANDARD_NO_PAD.encode(digest)
+    ))
 }

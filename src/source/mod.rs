@@ -30,7 +30,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-pub use checkout::{Blob, Checkout, CheckoutError, DEFAULT_FILE_CAP, Entry, EntryKind, Input, Inputs, Listing, ObjectId, Origin};
+pub use checkout::{
+    Blob, Checkout, CheckoutError, DEFAULT_FILE_CAP, Entry, EntryKind, Input, Inputs, Listing, ObjectId,
+    Origin,
+};
 pub use error::{ErrorKind, SourceError};
 pub use git::GitSource;
 pub use local::Uncommitted;
@@ -116,8 +119,22 @@ pub enum Credentials {
 
 /// Variables that `git` and `ssh` may see; nothing else of the environment reaches them.
 pub const PASSED_VARIABLES: &[&str] = &[
-    "PATH", "HOME", "XDG_CONFIG_HOME", "SSH_AUTH_SOCK", "TMPDIR", "http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy",
-    "ALL_PROXY", "no_proxy", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO", "GIT_SSL_CAPATH",
+    "PATH",
+    "HOME",
+    "XDG_CONFIG_HOME",
+    "SSH_AUTH_SOCK",
+    "TMPDIR",
+    "http_proxy",
+    "https_proxy",
+    "HTTPS_PROXY",
+    "all_proxy",
+    "ALL_PROXY",
+    "no_proxy",
+    "NO_PROXY",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "GIT_SSL_CAINFO",
+    "GIT_SSL_CAPATH",
 ];
 
 /// The environment of the `git` child: made from nothing.
@@ -144,14 +161,19 @@ impl GitEnvironment {
 
 impl Default for GitEnvironment {
     fn default() -> Self {
-        Self(vec![("PATH".into(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into())])
+        Self(vec![(
+            "PATH".into(),
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into(),
+        )])
     }
 }
 
 /// Names only: a proxy's address may hold a password.
 impl std::fmt::Debug for GitEnvironment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_set().entries(self.0.iter().map(|(name, _)| name)).finish()
+        f.debug_set()
+            .entries(self.0.iter().map(|(name, _)| name))
+            .finish()
     }
 }
 
@@ -168,7 +190,11 @@ pub struct Caps {
 
 impl Default for Caps {
     fn default() -> Self {
-        Self { output: 16 * 1024 * 1024, file: DEFAULT_FILE_CAP, depth: 50 }
+        Self {
+            output: 16 * 1024 * 1024,
+            file: DEFAULT_FILE_CAP,
+            depth: 50,
+        }
     }
 }
 

@@ -59,7 +59,10 @@ impl RepoPath {
                     segments.pop().ok_or_else(outside)?;
                 }
                 name => {
-                    check_name(name).map_err(|why| PathError::Unsafe { raw: raw.to_owned(), why })?;
+                    check_name(name).map_err(|why| PathError::Unsafe {
+                        raw: raw.to_owned(),
+                        why,
+                    })?;
                     segments.push(name);
                 }
             }
@@ -82,12 +85,18 @@ impl RepoPath {
         if self.is_root() {
             return None;
         }
-        Some(Self(self.0.rsplit_once('/').map_or("", |(folder, _)| folder).into()))
+        Some(Self(
+            self.0.rsplit_once('/').map_or("", |(folder, _)| folder).into(),
+        ))
     }
 
     /// The last segment; `None` for the root.
     pub fn file_name(&self) -> Option<&str> {
-        if self.is_root() { None } else { self.0.rsplit('/').next() }
+        if self.is_root() {
+            None
+        } else {
+            self.0.rsplit('/').next()
+        }
     }
 
     /// The segments from the root down.
@@ -98,7 +107,10 @@ impl RepoPath {
     /// Whether it is `folder` or lies below it.
     pub fn starts_with(&self, folder: &RepoPath) -> bool {
         folder.is_root()
-            || self.0.strip_prefix(folder.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            || self
+                .0
+                .strip_prefix(folder.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
     /// This path seen from `folder`, which must hold it.
@@ -106,12 +118,22 @@ impl RepoPath {
         if !self.starts_with(folder) {
             return None;
         }
-        Some(Self(self.0.get(folder.0.len()..).unwrap_or_default().trim_start_matches('/').into()))
+        Some(Self(
+            self.0
+                .get(folder.0.len()..)
+                .unwrap_or_default()
+                .trim_start_matches('/')
+                .into(),
+        ))
     }
 
     /// A path one segment below, where `name` passed [`check_name`].
     pub(super) fn child(&self, name: &str) -> Self {
-        if self.is_root() { Self(name.into()) } else { Self(format!("{}/{name}", self.0).into()) }
+        if self.is_root() {
+            Self(name.into())
+        } else {
+            Self(format!("{}/{name}", self.0).into())
+        }
     }
 }
 
@@ -132,7 +154,11 @@ pub(super) fn check_name(name: &str) -> Result<(), &'static str> {
         .filter(|c| !matches!(c, '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{206a}'..='\u{206f}' | '\u{feff}'))
         .flat_map(char::to_lowercase)
         .collect();
-    let stem = folded.split(':').next().unwrap_or_default().trim_end_matches([' ', '.']);
+    let stem = folded
+        .split(':')
+        .next()
+        .unwrap_or_default()
+        .trim_end_matches([' ', '.']);
     if stem == ".git" || stem == "git~1" {
         return Err("`.git` belongs to Git itself");
     }
@@ -184,7 +210,10 @@ mod tests {
     #[test]
     fn dots_that_stay_inside_are_normalised() {
         assert_eq!(path("./apps//web/../api/").as_str(), "apps/api");
-        assert_eq!(path("apps/web").join("../base/compose.yaml").unwrap().as_str(), "apps/base/compose.yaml");
+        assert_eq!(
+            path("apps/web").join("../base/compose.yaml").unwrap().as_str(),
+            "apps/base/compose.yaml"
+        );
         assert_eq!(path("apps").join("..").unwrap(), RepoPath::root());
         assert_eq!(RepoPath::root().to_string(), ".");
     }
@@ -192,15 +221,34 @@ mod tests {
     #[test]
     fn a_path_never_leaves_the_repository() {
         for raw in ["..", "../x", "a/../../x", "/etc/passwd"] {
-            assert!(matches!(path("a").join(".").and_then(|_| RepoPath::parse(raw)), Err(PathError::Outside { .. })));
+            assert!(matches!(
+                path("a").join(".").and_then(|_| RepoPath::parse(raw)),
+                Err(PathError::Outside { .. })
+            ));
         }
-        assert!(matches!(path("a/b").join("../../../c"), Err(PathError::Outside { .. })));
+        assert!(matches!(
+            path("a/b").join("../../../c"),
+            Err(PathError::Outside { .. })
+        ));
     }
 
     #[test]
     fn names_that_git_or_a_terminal_would_misread_are_refused() {
-        for raw in [".git/config", "a/.GIT", ".git ", ".git.", "git~1", ".g\u{200c}it", ".git::$INDEX", "a\nb", "a\u{1b}[2J"] {
-            assert!(matches!(RepoPath::parse(raw), Err(PathError::Unsafe { .. })), "{raw:?}");
+        for raw in [
+            ".git/config",
+            "a/.GIT",
+            ".git ",
+            ".git.",
+            "git~1",
+            ".g\u{200c}it",
+            ".git::$INDEX",
+            "a\nb",
+            "a\u{1b}[2J",
+        ] {
+            assert!(
+                matches!(RepoPath::parse(raw), Err(PathError::Unsafe { .. })),
+                "{raw:?}"
+            );
         }
         for raw in [".gitignore", ".github/x", "git", "legit", ".gitea"] {
             assert!(RepoPath::parse(raw).is_ok(), "{raw:?}");
@@ -211,7 +259,10 @@ mod tests {
     fn prefixes_end_at_segments() {
         assert!(path("apps/web/x").starts_with(&path("apps/web")));
         assert!(!path("apps/website").starts_with(&path("apps/web")));
-        assert_eq!(path("apps/web/x").relative_to(&path("apps")).unwrap().as_str(), "web/x");
+        assert_eq!(
+            path("apps/web/x").relative_to(&path("apps")).unwrap().as_str(),
+            "web/x"
+        );
         assert_eq!(path("apps").relative_to(&path("apps")).unwrap(), RepoPath::root());
         assert_eq!(path("a/b").parent().unwrap().as_str(), "a");
         assert_eq!(path("a").parent(), Some(RepoPath::root()));

@@ -52,7 +52,11 @@ impl GitRef {
             return Err(refused());
         };
         let valid = !name.starts_with('-') && git2::Reference::is_valid_name(&format!("refs/heads/{name}"));
-        if valid { Ok(make(name.to_owned())) } else { Err(refused()) }
+        if valid {
+            Ok(make(name.to_owned()))
+        } else {
+            Err(refused())
+        }
     }
 
     /// The full ref names it may mean, in order of preference.
@@ -92,13 +96,20 @@ impl std::str::FromStr for GitRef {
 /// Names like `wanted`, nearest first, at most three: branches and tags without their prefix.
 pub(super) fn similar<'a>(wanted: &str, refs: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut scored: Vec<(f64, &str)> = refs
-        .filter_map(|name| name.strip_prefix("refs/heads/").or_else(|| name.strip_prefix("refs/tags/")))
+        .filter_map(|name| {
+            name.strip_prefix("refs/heads/")
+                .or_else(|| name.strip_prefix("refs/tags/"))
+        })
         .map(|name| (strsim::jaro_winkler(wanted, name), name))
         .filter(|(score, _)| *score > 0.75)
         .collect();
     scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
     scored.dedup_by(|a, b| a.1 == b.1);
-    scored.into_iter().take(3).map(|(_, name)| name.to_owned()).collect()
+    scored
+        .into_iter()
+        .take(3)
+        .map(|(_, name)| name.to_owned())
+        .collect()
 }
 
 #[cfg(test)]
@@ -108,15 +119,32 @@ mod tests {
     #[test]
     fn a_ref_says_its_kind() {
         assert_eq!(GitRef::parse("").unwrap(), GitRef::Head);
-        assert_eq!(GitRef::parse("refs/heads/a/b").unwrap(), GitRef::Branch("a/b".into()));
+        assert_eq!(
+            GitRef::parse("refs/heads/a/b").unwrap(),
+            GitRef::Branch("a/b".into())
+        );
         assert_eq!(GitRef::parse("tags/v1").unwrap(), GitRef::Tag("v1".into()));
         assert_eq!(GitRef::parse("main").unwrap(), GitRef::Name("main".into()));
-        assert!(matches!(GitRef::parse(&"A".repeat(40)).unwrap(), GitRef::Commit(_)));
+        assert!(matches!(
+            GitRef::parse(&"A".repeat(40)).unwrap(),
+            GitRef::Commit(_)
+        ));
     }
 
     #[test]
     fn what_git_or_its_argument_parser_would_misread_is_refused() {
-        for raw in ["-x", "a..b", "a b", "a:b", "a^", "x.lock", "refs/pull/1/head", "a\nb", "+main", "*"] {
+        for raw in [
+            "-x",
+            "a..b",
+            "a b",
+            "a:b",
+            "a^",
+            "x.lock",
+            "refs/pull/1/head",
+            "a\nb",
+            "+main",
+            "*",
+        ] {
             let parsed = GitRef::parse(raw);
             assert!(parsed.is_err() || raw == "+main", "{raw:?} gave {parsed:?}");
         }

@@ -47,23 +47,38 @@ pub(super) struct CommitTree {
 
 impl CommitTree {
     pub(super) fn new(repository: git2::Repository, root: git2::Oid, damaged: Arc<AtomicBool>) -> Self {
-        Self { repository: Mutex::new(repository), root, folders: Mutex::default(), damaged }
+        Self {
+            repository: Mutex::new(repository),
+            root,
+            folders: Mutex::default(),
+            damaged,
+        }
     }
 
     fn corrupt(&self, path: &RepoPath, source: git2::Error) -> CheckoutError {
         self.damaged.store(true, Ordering::Relaxed);
-        CheckoutError::Corrupt { path: path.clone(), source: Box::new(source) }
+        CheckoutError::Corrupt {
+            path: path.clone(),
+            source: Box::new(source),
+        }
     }
 
     fn load(&self, path: &RepoPath) -> Result<Loaded, CheckoutError> {
-        if let Some(known) = self.folders.lock().unwrap_or_else(PoisonError::into_inner).get(path) {
+        if let Some(known) = self
+            .folders
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(path)
+        {
             return Ok(known.clone());
         }
         let oid = match path.parent() {
             None => Some(self.root),
             Some(parent) => self.load(&parent)?.and_then(|(_, entries)| {
                 let name = path.file_name().unwrap_or_default().as_bytes();
-                let entry = entries.iter().find(|entry| entry.name == name && entry.kind == EntryKind::Directory)?;
+                let entry = entries
+                    .iter()
+                    .find(|entry| entry.name == name && entry.kind == EntryKind::Directory)?;
                 entry.oid.map(ObjectId::to_git)
             }),
         };
@@ -71,7 +86,9 @@ impl CommitTree {
             None => None,
             Some(oid) => {
                 let repository = self.repository.lock().unwrap_or_else(PoisonError::into_inner);
-                let tree = repository.find_tree(oid).map_err(|source| self.corrupt(path, source))?;
+                let tree = repository
+                    .find_tree(oid)
+                    .map_err(|source| self.corrupt(path, source))?;
                 let entries = tree
                     .iter()
                     .map(|entry| RawEntry {
@@ -84,7 +101,10 @@ impl CommitTree {
                 Some((oid, Arc::new(entries)))
             }
         };
-        self.folders.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone(), loaded.clone());
+        self.folders
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(path.clone(), loaded.clone());
         Ok(loaded)
     }
 }
@@ -104,20 +124,33 @@ impl Backend for CommitTree {
     }
 
     fn bytes(&self, path: &RepoPath, entry: &RawEntry, cap: u64) -> Result<Vec<u8>, CheckoutError> {
-        let oid = entry.oid.ok_or_else(|| CheckoutError::NotFound { path: path.clone() })?.to_git();
+        let oid = entry
+            .oid
+            .ok_or_else(|| CheckoutError::NotFound { path: path.clone() })?
+            .to_git();
         let repository = self.repository.lock().unwrap_or_else(PoisonError::into_inner);
         let database = repository.odb().map_err(|source| self.corrupt(path, source))?;
         // The header tells the size before any content is inflated.
-        let (size, kind) = database.read_header(oid).map_err(|source| self.corrupt(path, source))?;
+        let (size, kind) = database
+            .read_header(oid)
+            .map_err(|source| self.corrupt(path, source))?;
         let size = size as u64;
         if size > cap {
-            return Err(CheckoutError::TooLarge { path: path.clone(), size, cap });
+            return Err(CheckoutError::TooLarge {
+                path: path.clone(),
+                size,
+                cap,
+            });
         }
         if kind != git2::ObjectType::Blob {
             return Err(CheckoutError::NotAFile { path: path.clone() });
         }
         // libgit2 hashes what it reads (strict object verification), so silent corruption is an error here.
-        Ok(database.read(oid).map_err(|source| self.corrupt(path, source))?.data().to_vec())
+        Ok(database
+            .read(oid)
+            .map_err(|source| self.corrupt(path, source))?
+            .data()
+            .to_vec())
     }
 
     fn tree_oid(&self, path: &RepoPath) -> Result<Option<ObjectId>, CheckoutError> {
@@ -127,7 +160,9 @@ impl Backend for CommitTree {
     fn tracks(&self, path: &RepoPath) -> bool {
         let Some(parent) = path.parent() else { return true };
         self.folder(&parent).ok().flatten().is_some_and(|entries| {
-            entries.iter().any(|entry| Some(entry.name.as_slice()) == path.file_name().map(str::as_bytes))
+            entries
+                .iter()
+                .any(|entry| Some(entry.name.as_slice()) == path.file_name().map(str::as_bytes))
         })
     }
 }
@@ -153,19 +188,35 @@ impl MemoryTree {
         let mut blobs = HashMap::new();
         for (path, entry) in files {
             let (bytes, kind, mode) = match entry {
-                MemoryEntry::File { bytes, executable: false } => (bytes, EntryKind::File, 0o100_644),
-                MemoryEntry::File { bytes, executable: true } => (bytes, EntryKind::File, 0o100_755),
+                MemoryEntry::File {
+                    bytes,
+                    executable: false,
+                } => (bytes, EntryKind::File, 0o100_644),
+                MemoryEntry::File {
+                    bytes,
+                    executable: true,
+                } => (bytes, EntryKind::File, 0o100_755),
                 MemoryEntry::Link(target) => (target.into_bytes(), EntryKind::Symlink, 0o120_000),
             };
             let oid = ObjectId::of_blob(&bytes);
             blobs.insert(oid, bytes);
-            let mut below = RawEntry { name: Vec::new(), kind, mode, oid: Some(oid) };
+            let mut below = RawEntry {
+                name: Vec::new(),
+                kind,
+                mode,
+                oid: Some(oid),
+            };
             let mut at = path;
             while let (Some(parent), Some(name)) = (at.parent(), at.file_name()) {
                 below.name = name.as_bytes().to_vec();
                 let siblings = folders.entry(parent.clone()).or_default();
                 siblings.entry(below.name.clone()).or_insert(below);
-                below = RawEntry { name: Vec::new(), kind: EntryKind::Directory, mode: 0o040_000, oid: None };
+                below = RawEntry {
+                    name: Vec::new(),
+                    kind: EntryKind::Directory,
+                    mode: 0o040_000,
+                    oid: None,
+                };
                 at = parent;
             }
         }
@@ -175,13 +226,21 @@ impl MemoryTree {
         let mut oids: BTreeMap<RepoPath, ObjectId> = BTreeMap::new();
         for path in &paths {
             if let Some(entries) = folders.get_mut(path) {
-                for entry in entries.values_mut().filter(|entry| entry.kind == EntryKind::Directory) {
-                    entry.oid = oids.get(&path.child(&String::from_utf8_lossy(&entry.name))).copied();
+                for entry in entries
+                    .values_mut()
+                    .filter(|entry| entry.kind == EntryKind::Directory)
+                {
+                    entry.oid = oids
+                        .get(&path.child(&String::from_utf8_lossy(&entry.name)))
+                        .copied();
                 }
                 oids.insert(path.clone(), tree_id(entries.values()));
             }
         }
-        let folders = folders.into_iter().map(|(path, entries)| (path, Arc::new(entries.into_values().collect()))).collect();
+        let folders = folders
+            .into_iter()
+            .map(|(path, entries)| (path, Arc::new(entries.into_values().collect())))
+            .collect();
         Self { folders, blobs, oids }
     }
 }
@@ -217,7 +276,11 @@ impl Backend for MemoryTree {
         let bytes = bytes.ok_or_else(|| CheckoutError::NotFound { path: path.clone() })?;
         let size = bytes.len() as u64;
         if size > cap {
-            return Err(CheckoutError::TooLarge { path: path.clone(), size, cap });
+            return Err(CheckoutError::TooLarge {
+                path: path.clone(),
+                size,
+                cap,
+            });
         }
         Ok(bytes.clone())
     }
@@ -228,8 +291,13 @@ impl Backend for MemoryTree {
 
     fn tracks(&self, path: &RepoPath) -> bool {
         self.folders.contains_key(path)
-            || path.parent().and_then(|parent| self.folders.get(&parent).cloned()).is_some_and(|entries| {
-                entries.iter().any(|entry| Some(entry.name.as_slice()) == path.file_name().map(str::as_bytes))
-            })
+            || path
+                .parent()
+                .and_then(|parent| self.folders.get(&parent).cloned())
+                .is_some_and(|entries| {
+                    entries
+                        .iter()
+                        .any(|entry| Some(entry.name.as_slice()) == path.file_name().map(str::as_bytes))
+                })
     }
 }

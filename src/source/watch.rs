@@ -41,12 +41,15 @@ impl Watch {
             let relevant = match result {
                 Ok(events) => events.iter().any(|event| {
                     let changes = match event.kind {
-                        EventKind::Create(_) | EventKind::Remove(_) | EventKind::Any | EventKind::Other => true,
+                        EventKind::Create(_) | EventKind::Remove(_) | EventKind::Any | EventKind::Other => {
+                            true
+                        }
                         EventKind::Modify(kind) => !matches!(kind, ModifyKind::Metadata(_)),
                         EventKind::Access(_) => false,
                     };
                     let about_refs = event.paths.iter().any(|path| {
-                        (told.contains(path) || path.starts_with(&below)) && path.extension().is_none_or(|end| end != "lock")
+                        (told.contains(path) || path.starts_with(&below))
+                            && path.extension().is_none_or(|end| end != "lock")
                     });
                     event.need_rescan() || (changes && about_refs)
                 }),
@@ -62,7 +65,10 @@ impl Watch {
         if git_dir != common_dir {
             debouncer.watch(&git_dir, RecursiveMode::NonRecursive)?;
         }
-        Ok(Self { moved, _debouncer: debouncer })
+        Ok(Self {
+            moved,
+            _debouncer: debouncer,
+        })
     }
 
     /// Returns when the refs may have moved since the last return. A signal that came in between is not lost.

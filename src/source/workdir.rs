@@ -22,7 +22,10 @@ pub(super) struct WorkDir {
 }
 
 fn io(path: &RepoPath) -> impl FnOnce(std::io::Error) -> CheckoutError + '_ {
-    move |source| CheckoutError::Io { path: path.clone(), source }
+    move |source| CheckoutError::Io {
+        path: path.clone(),
+        source,
+    }
 }
 
 impl WorkDir {
@@ -30,17 +33,43 @@ impl WorkDir {
     pub(super) fn open(dir: &Path) -> Result<(Self, RepoPath, Option<Revision>, bool), CheckoutError> {
         let dir = dir.canonicalize().map_err(io(&RepoPath::root()))?;
         let repository = git2::Repository::discover(&dir).ok();
-        let workdir = repository.as_ref().and_then(|repository| repository.workdir()).and_then(|dir| dir.canonicalize().ok());
-        let Some((repository, root)) = repository.zip(workdir).filter(|(_, root)| dir.starts_with(root)) else {
-            return Ok((Self { root: dir, repository: None }, RepoPath::root(), None, true));
+        let workdir = repository
+            .as_ref()
+            .and_then(|repository| repository.workdir())
+            .and_then(|dir| dir.canonicalize().ok());
+        let Some((repository, root)) = repository.zip(workdir).filter(|(_, root)| dir.starts_with(root))
+        else {
+            return Ok((
+                Self {
+                    root: dir,
+                    repository: None,
+                },
+                RepoPath::root(),
+                None,
+                true,
+            ));
         };
         let start = match dir.strip_prefix(&root).ok().and_then(Path::to_str) {
             Some(start) => RepoPath::parse(start)?,
             None => RepoPath::root(),
         };
-        let head = repository.head().ok().and_then(|head| head.target()).and_then(|oid| Revision::try_from(oid.to_string()).ok());
-        let dirty = !super::local::uncommitted(&repository, &RepoPath::root()).unwrap_or_default().is_empty();
-        Ok((Self { root, repository: Some(Mutex::new(repository)) }, start, head, dirty))
+        let head = repository
+            .head()
+            .ok()
+            .and_then(|head| head.target())
+            .and_then(|oid| Revision::try_from(oid.to_string()).ok());
+        let dirty = !super::local::uncommitted(&repository, &RepoPath::root())
+            .unwrap_or_default()
+            .is_empty();
+        Ok((
+            Self {
+                root,
+                repository: Some(Mutex::new(repository)),
+            },
+            start,
+            head,
+            dirty,
+        ))
     }
 
     pub(super) fn root(&self) -> &Path {
@@ -54,7 +83,11 @@ impl WorkDir {
             let root = File::open(&self.root)?;
             let how = OpenHow::new()
                 .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW)
-                .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+                .resolve(
+                    ResolveFlag::RESOLVE_BENEATH
+                        | ResolveFlag::RESOLVE_NO_SYMLINKS
+                        | ResolveFlag::RESOLVE_NO_MAGICLINKS,
+                );
             let relative = if path.is_root() { "." } else { path.as_str() };
             match openat2(&root, relative, how) {
                 Ok(file) => return Ok(File::from(file)),
@@ -65,7 +98,10 @@ impl WorkDir {
         }
         let full = self.root.join(path.as_str()).canonicalize()?;
         if !full.starts_with(&self.root) {
-            return Err(std::io::Error::new(std::io::ErrorKind::PermissionDenied, "it leads outside the repository"));
+            return Err(std::io::Error::new(
+                std::io::ErrorKind::PermissionDenied,
+                "it leads outside the repository",
+            ));
         }
         File::open(full)
     }
@@ -75,7 +111,14 @@ impl Backend for WorkDir {
     fn folder(&self, path: &RepoPath) -> Result<Option<Arc<Vec<RawEntry>>>, CheckoutError> {
         let file = match self.open_beneath(path) {
             Ok(file) => file,
-            Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => return Ok(None),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+                ) =>
+            {
+                return Ok(None);
+            }
             Err(error) => return Err(io(path)(error)),
         };
         if !file.metadata().map_err(io(path))?.is_dir() {
@@ -105,7 +148,12 @@ impl Backend for WorkDir {
                 EntryKind::File | EntryKind::Submodule if meta.mode() & 0o100 != 0 => 0o100_755,
                 EntryKind::File | EntryKind::Submodule => 0o100_644,
             };
-            entries.push(RawEntry { name, kind, mode, oid: None });
+            entries.push(RawEntry {
+                name,
+                kind,
+                mode,
+                oid: None,
+            });
         }
         Ok(Some(Arc::new(entries)))
     }
@@ -121,10 +169,16 @@ impl Backend for WorkDir {
             return Err(CheckoutError::NotAFile { path: path.clone() });
         }
         let mut bytes = Vec::new();
-        file.take(cap.saturating_add(1)).read_to_end(&mut bytes).map_err(io(path))?;
+        file.take(cap.saturating_add(1))
+            .read_to_end(&mut bytes)
+            .map_err(io(path))?;
         let size = meta.len().max(bytes.len() as u64);
         if size > cap {
-            return Err(CheckoutError::TooLarge { path: path.clone(), size, cap });
+            return Err(CheckoutError::TooLarge {
+                path: path.clone(),
+                size,
+                cap,
+            });
         }
         Ok(bytes)
     }
@@ -134,10 +188,16 @@ impl Backend for WorkDir {
     }
 
     fn tracks(&self, path: &RepoPath) -> bool {
-        let Some(repository) = &self.repository else { return false };
+        let Some(repository) = &self.repository else {
+            return false;
+        };
         let repository = repository.lock().unwrap_or_else(PoisonError::into_inner);
-        let Ok(index) = repository.index() else { return false };
+        let Ok(index) = repository.index() else {
+            return false;
+        };
         let below = format!("{}/", path.as_str());
-        path.is_root() || index.get_path(Path::new(path.as_str()), 0).is_some() || index.find_prefix(below.as_str()).is_ok()
+        path.is_root()
+            || index.get_path(Path::new(path.as_str()), 0).is_some()
+            || index.find_prefix(below.as_str()).is_ok()
     }
 }

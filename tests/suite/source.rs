@@ -455,11 +455,20 @@ async fn a_damaged_mirror_is_cloned_again_and_said() {
 
     // Damage that shows only when a file is read: that read fails, and the next checkout repairs it.
     let blob = git(&world.repo.dir, &["rev-parse", "HEAD:a"], b"");
-    for entry in std::fs::read_dir(world.mirror().join("objects/pack")).unwrap().flatten() {
+    for entry in std::fs::read_dir(world.mirror().join("objects/pack"))
+        .unwrap()
+        .flatten()
+    {
         let bytes = std::fs::read(entry.path()).unwrap();
         std::fs::remove_file(entry.path()).unwrap();
         if entry.path().extension().is_some_and(|end| end == "pack") {
-            let objects = Command::new("git").arg("--git-dir").arg(world.mirror()).arg("unpack-objects").arg("-q").stdin(std::process::Stdio::piped()).spawn();
+            let objects = Command::new("git")
+                .arg("--git-dir")
+                .arg(world.mirror())
+                .arg("unpack-objects")
+                .arg("-q")
+                .stdin(std::process::Stdio::piped())
+                .spawn();
             let mut objects = objects.unwrap();
             std::io::Write::write_all(&mut objects.stdin.take().unwrap(), &bytes).unwrap();
             objects.wait().unwrap();

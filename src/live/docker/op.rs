@@ -37,7 +37,10 @@ impl fmt::Display for ContainerRef {
 pub enum Op {
     /// `POST /images/create`. `reference` is pinned (`name@sha256:…`) where a digest is known. The engine then also gets
     /// no tag; containers are made by image id.
-    PullImage { reference: String, platform: Option<String> },
+    PullImage {
+        reference: String,
+        platform: Option<String>,
+    },
     /// `POST /networks/create`
     CreateNetwork { name: String, body: Value },
     /// `POST /volumes/create`
@@ -45,19 +48,40 @@ pub enum Op {
     /// `POST /containers/create`. `body` is the whole create request as the API documents it (`HostConfig` and
     /// `NetworkingConfig` included). In it the text `@symbol:NAME@` stands for the id of another symbol's container
     /// (`container:@symbol:api-1@` in a network mode).
-    CreateContainer { symbol: Symbol, name: String, body: Secret<Value>, platform: Option<String> },
+    CreateContainer {
+        symbol: Symbol,
+        name: String,
+        body: Secret<Value>,
+        platform: Option<String>,
+    },
     /// `PUT /containers/{id}/archive?path=/`: configs and secrets, before the first start.
-    CopyFiles { container: ContainerRef, files: Vec<CopyFile> },
+    CopyFiles {
+        container: ContainerRef,
+        files: Vec<CopyFile>,
+    },
     /// `POST /networks/{name}/connect` with full endpoint settings.
-    ConnectNetwork { network: String, container: ContainerRef, endpoint: Value },
+    ConnectNetwork {
+        network: String,
+        container: ContainerRef,
+        endpoint: Value,
+    },
     /// `POST /networks/{name}/disconnect`
-    DisconnectNetwork { network: String, container: ContainerRef },
+    DisconnectNetwork {
+        network: String,
+        container: ContainerRef,
+    },
     /// `POST /containers/{id}/start`
     Start { container: ContainerRef },
     /// `POST /containers/{id}/stop`; `grace` in seconds, `None` is the container's own.
-    Stop { container: ContainerRef, grace: Option<i64> },
+    Stop {
+        container: ContainerRef,
+        grace: Option<i64>,
+    },
     /// `POST /containers/{id}/restart`
-    Restart { container: ContainerRef, grace: Option<i64> },
+    Restart {
+        container: ContainerRef,
+        grace: Option<i64>,
+    },
     /// `POST /containers/{id}/pause`
     Pause { container: ContainerRef },
     /// `POST /containers/{id}/unpause`
@@ -94,8 +118,12 @@ impl fmt::Display for Op {
             Op::CreateVolume { name, .. } => write!(f, "create volume {name}"),
             Op::CreateContainer { name, .. } => write!(f, "create container {name}"),
             Op::CopyFiles { container, files } => write!(f, "copy {} files into {container}", files.len()),
-            Op::ConnectNetwork { network, container, .. } => write!(f, "connect {container} to {network}"),
-            Op::DisconnectNetwork { network, container } => write!(f, "disconnect {container} from {network}"),
+            Op::ConnectNetwork {
+                network, container, ..
+            } => write!(f, "connect {container} to {network}"),
+            Op::DisconnectNetwork { network, container } => {
+                write!(f, "disconnect {container} from {network}")
+            }
             Op::Start { container } => write!(f, "start {container}"),
             Op::Stop { container, .. } => write!(f, "stop {container}"),
             Op::Restart { container, .. } => write!(f, "restart {container}"),

@@ -1,0 +1,21 @@
+//! What turns the crank.
+//!
+//! In: apps that are due. Out: runs. Guaranteed: one run per app at a time; every run ends in a recorded [`Run`]
+//! (`crate::report::Run`); a failure is a result, never an exception. Must not: know Docker's calls, or print.
+//!
+//! ```text
+//! supervisor ── due? ──▶ cycle ── look ─▶ gate ─▶ apply ─▶ settle ─▶ decide ─┬─ keep ─▶ prune
+//!                          ▲                                                 ├─ way back (a stored release, same steps)
+//!                          └────────── judge again ◀─────────────────────────┴─ freeze
+//! ```
+
+pub mod world;
+pub mod inventory;
+pub mod look;
+mod stage;
+mod way_back;
+pub mod cycle;
+
+pub use cycle::{cycle, down, put_back, restart};
+pub use look::{Look, LookError, look, look_at_release};
+pub use world::{Commit, Expected, Options, Turn, World};
