@@ -10,6 +10,7 @@
 //! ```
 
 pub mod world;
+pub mod snapshot;
 pub mod inventory;
 pub mod look;
 mod stage;
@@ -17,5 +18,6 @@ mod way_back;
 pub mod cycle;
 
 pub use cycle::{cycle, down, put_back, restart};
+pub use snapshot::{ReadError, Snapshot};
 pub use look::{Look, LookError, look, look_at_release};
 pub use world::{Commit, Expected, Options, Turn, World};
