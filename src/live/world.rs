@@ -27,7 +27,8 @@ pub trait Target: Send + Sync {
     async fn observe(&self, ask: &Ask) -> Result<Observed, LiveError>;
     /// Does one thing: exactly one API call.
     async fn execute(&self, op: &Op, symbols: &Symbols) -> Result<Receipt, LiveError>;
-    /// Reads these containers again; one that is gone is left out.
+    /// Reads these containers again; one that is gone is left out. The caller names its own: `owner` is `Ours` for whatever
+    /// Driftless made, and `Unmanaged` for the rest.
     async fn inspect(&self, ids: &[ContainerId]) -> Result<Vec<Container>, LiveError>;
     /// The last `tail` lines that a container printed, oldest first, both streams.
     async fn logs(&self, id: &ContainerId, tail: usize) -> Result<Vec<String>, LiveError>;

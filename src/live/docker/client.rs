@@ -22,6 +22,7 @@ use super::credentials::Auth;
 use super::endpoint::{Address, Endpoint};
 use super::error::{Cause, LiveError, Problem};
 use super::info::{Api, Info, info_of, negotiate};
+use super::stream::JsonStream;
 use super::transport::{OutBody, READ_CONNECTIONS, Transport, boxed};
 
 /// Directives for the tracing filter that no setting may lift: bollard prints whole answers, environments included, at
@@ -45,9 +46,6 @@ pub const STALL_DEADLINE: Duration = Duration::from_secs(120);
 
 /// The largest answer that is read: 10,000 inspects' worth.
 const ANSWER_MAX: usize = 256 << 20;
-
-/// The largest single object of a stream.
-const STREAM_ITEM_MAX: usize = 16 << 20;
 
 /// A connected engine. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -144,6 +142,24 @@ impl Client {
         answer.into_json(call, LiveError::answered).map(Some)
     }
 
+    /// As [`Client::find`], without parsing the answer.
+    pub(super) async fn find_raw(
+        &self,
+        call: &str,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<Option<Bytes>, LiveError> {
+        let wire = &self.0.wire;
+        let answer = wire.get(call, &wire.uri(path, query), READ_DEADLINE).await?;
+        if answer.status == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        if !answer.status.is_success() {
+            return Err(answer.failure(call, LiveError::answered));
+        }
+        Ok(Some(answer.body))
+    }
+
     /// Sends one change and returns the answer, `Null` when it is empty. 304 (already so) is success.
     pub async fn send(
         &self,
@@ -154,14 +170,35 @@ impl Client {
         body: Option<&Value>,
         deadline: Duration,
     ) -> Result<Value, LiveError> {
-        let wire = &self.0.wire;
         let bytes = body.map(serde_json::to_vec).transpose();
         let bytes = bytes
             .map_err(|_| LiveError::new(call, Problem::BadRequest))?
             .unwrap_or_default();
+        let wire = &self.0.wire;
         let request = wire.request(call, method, &wire.uri(path, query), Bytes::from(bytes), None)?;
         let answer = within(call, deadline, wire.exchange(call, request, Via::Own)).await?;
         answer.into_json(call, LiveError::answered)
+    }
+
+    /// Sends a tar archive and returns the answer's bytes: an upload answers nothing, an import a stream of progress.
+    pub(super) async fn upload(
+        &self,
+        call: &str,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        archive: Bytes,
+        deadline: Duration,
+    ) -> Result<Bytes, LiveError> {
+        let wire = &self.0.wire;
+        let mut request = wire.request(call, method, &wire.uri(path, query), archive, None)?;
+        let tar = HeaderValue::from_static("application/x-tar");
+        request.headers_mut().insert(CONTENT_TYPE, tar);
+        let answer = within(call, deadline, wire.exchange(call, request, Via::Own)).await?;
+        if !answer.status.is_success() {
+            return Err(answer.failure(call, LiveError::answered));
+        }
+        Ok(answer.body)
     }
 
     /// `GET /containers/json` with stopped ones; `filters` as the API documents them.
@@ -260,27 +297,39 @@ impl Client {
     /// the truth: relist after every (re)connect.
     pub async fn events(&self, since: Option<&str>, filters: &Value) -> Result<JsonStream, LiveError> {
         let call = "follow events";
-        let wire = &self.0.wire;
         let filters = filters.to_string();
         let mut query = vec![("filters", filters.as_str())];
         query.extend(since.map(|since| ("since", since)));
-        let request = wire.request(
-            call,
-            Method::GET,
-            &wire.uri("/events", &query),
-            Bytes::new(),
-            None,
-        )?;
+        Ok(JsonStream::new(call, self.stream(call, "/events", &query).await?))
+    }
+
+    /// `GET /events` of a stretch of time that is over: the stream ends at `until`.
+    pub(super) async fn events_until(
+        &self,
+        since: &str,
+        until: &str,
+        filters: &Value,
+    ) -> Result<JsonStream, LiveError> {
+        let (call, filters) = ("read past events", filters.to_string());
+        let query = [("since", since), ("until", until), ("filters", &filters)];
+        Ok(JsonStream::new(call, self.stream(call, "/events", &query).await?))
+    }
+
+    /// Opens an answer that comes in pieces, over a connection of its own; the deadline covers only its beginning.
+    pub(super) async fn stream(
+        &self,
+        call: &str,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<Incoming, LiveError> {
+        let wire = &self.0.wire;
+        let request = wire.request(call, Method::GET, &wire.uri(path, query), Bytes::new(), None)?;
         let response = within(call, READ_DEADLINE, wire.open(call, request, Via::Own)).await?;
         if !response.status().is_success() {
             let answer = within(call, READ_DEADLINE, wire.answer(call, response)).await?;
             return Err(answer.failure(call, LiveError::answered));
         }
-        Ok(JsonStream {
-            call: call.to_owned(),
-            body: response.into_body(),
-            buffer: Vec::new(),
-        })
+        Ok(response.into_body())
     }
 
     /// bollard over the same transport and API version, for typed and streaming calls. Wrap each in [`Client::call`] or
@@ -376,47 +425,6 @@ pub fn path(segments: &[&str]) -> String {
         }
     }
     path
-}
-
-/// JSON objects that come one after another until the engine ends the stream.
-#[derive(Debug)]
-pub struct JsonStream {
-    call: String,
-    body: Incoming,
-    buffer: Vec<u8>,
-}
-
-impl JsonStream {
-    /// The next object; `None` at the end. Dropping the future loses nothing: what was read stays buffered.
-    pub async fn next(&mut self) -> Result<Option<Value>, LiveError> {
-        loop {
-            let mut values = serde_json::Deserializer::from_slice(&self.buffer).into_iter::<Value>();
-            match values.next() {
-                Some(Ok(value)) => {
-                    let used = values.byte_offset();
-                    self.buffer.drain(..used);
-                    return Ok(Some(value));
-                }
-                Some(Err(error)) if !error.is_eof() => {
-                    return Err(LiveError::new(&self.call, Problem::Unreadable));
-                }
-                _ if self.buffer.len() > STREAM_ITEM_MAX => {
-                    return Err(LiveError::new(&self.call, Problem::Unreadable));
-                }
-                _ => {}
-            }
-            match self.body.frame().await {
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        self.buffer.extend_from_slice(&data);
-                    }
-                }
-                Some(Err(error)) => return Err(LiveError::caused(&self.call, Problem::Cut, &error)),
-                None if self.buffer.iter().all(u8::is_ascii_whitespace) => return Ok(None),
-                None => return Err(LiveError::new(&self.call, Problem::Cut)),
-            }
-        }
-    }
 }
 
 /// The transport and what every request needs.

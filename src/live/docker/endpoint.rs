@@ -49,7 +49,7 @@ impl DockerEnv {
 }
 
 /// The few questions that resolution asks the file system.
-pub trait Files {
+pub trait Files: Send + Sync {
     /// The file's bytes; `None` if there is no such file.
     fn read(&self, path: &Path) -> io::Result<Option<Vec<u8>>>;
     /// Whether the file exists.
