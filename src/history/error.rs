@@ -15,10 +15,18 @@ pub enum StoreError {
     Locked { folder: PathBuf, owner: Option<Owner> },
     /// A newer major version wrote it. It was not touched.
     #[error("the store `{}` has schema {found}, and this version knows {known}: a newer Driftless wrote it", path.display())]
-    Newer { path: PathBuf, found: Version, known: Version },
+    Newer {
+        path: PathBuf,
+        found: Version,
+        known: Version,
+    },
     /// An older version wrote it, and a reader must not migrate it.
     #[error("the store `{}` has schema {found}, and this version needs {known}: any command that changes something migrates it", path.display())]
-    Outdated { path: PathBuf, found: Version, known: Version },
+    Outdated {
+        path: PathBuf,
+        found: Version,
+        known: Version,
+    },
     /// It is damaged, or not a store of ours. It is never taken for an empty one.
     #[error("the store `{}` is damaged: {detail}", path.display())]
     Corrupt { path: PathBuf, detail: String },
@@ -48,7 +56,11 @@ pub enum StoreError {
     Reader,
     /// The snapshot of a release can't be unsealed; everything else of the release can be read.
     #[error("the snapshot of release {number} of {} can't be unsealed: {cause}", key.app)]
-    Sealed { key: AppKey, number: u64, cause: SealCause },
+    Sealed {
+        key: AppKey,
+        number: u64,
+        cause: SealCause,
+    },
     /// Two apps claim one Compose project on one engine (decision 7).
     #[error("the project {project} on this target belongs to the app {} of {}", by.app, by.source)]
     ProjectClaimed { project: ProjectName, by: AppKey },
@@ -142,9 +154,10 @@ impl StoreError {
         match source.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => StoreError::Full { path, source },
             Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => StoreError::ReadOnly { path, source },
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-                StoreError::Corrupt { path, detail: source.to_string() }
-            }
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Corrupt {
+                path,
+                detail: source.to_string(),
+            },
             _ => StoreError::Sql { path, source },
         }
     }
@@ -154,11 +167,18 @@ impl StoreError {
         what: &'static str,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        StoreError::Unreadable { what, source: source.into() }
+        StoreError::Unreadable {
+            what,
+            source: source.into(),
+        }
     }
 
     pub(super) fn io(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
-        move |source| StoreError::Io { what, path: path.to_owned(), source }
+        move |source| StoreError::Io {
+            what,
+            path: path.to_owned(),
+            source,
+        }
     }
 }
 

@@ -174,8 +174,8 @@ pub(super) fn open_reader(folder: &Path) -> Result<Option<Connection>, StoreErro
     let (found, connection) = match opened {
         Ok(opened) => opened,
         // A WAL database needs its index file beside it, also for reading; where none can be made (a read-only folder)
-        // and nobody writes, the file is all there is.
-        Err(error) if unopenable(&error) && super::lock::owner(folder).is_none() => {
+        // and nobody writes, the file is all there is. (With a log beside it, it is not: then this stays an error.)
+        Err(error) if unopenable(&error) && super::lock::owner(folder).is_none() && !has_log(&path) => {
             let uri = format!("file:{}?immutable=1", uri_path(&path));
             let connection = connect(Path::new(&uri), flags | OpenFlags::SQLITE_OPEN_URI)?;
             (identify(&connection, &path)?, connection)
@@ -190,6 +190,11 @@ pub(super) fn open_reader(folder: &Path) -> Result<Option<Connection>, StoreErro
         });
     }
     Ok(Some(connection))
+}
+
+fn has_log(path: &Path) -> bool {
+    let log = PathBuf::from(format!("{}-wal", path.display()));
+    std::fs::metadata(log).is_ok_and(|log| log.len() > 0)
 }
 
 fn unopenable(error: &StoreError) -> bool {

@@ -266,14 +266,17 @@ fn no_secret_value_is_readable_in_the_state_folder() {
                 CANARY.as_bytes().to_vec(),
                 hex::encode(CANARY).into_bytes(),
                 // Every alignment of the value within base64 text, without its changing ends.
-                base64::engine::general_purpose::STANDARD.encode(CANARY)[..24]
-                    .as_bytes()
+                base64::engine::general_purpose::STANDARD
+                    .encode(CANARY)
+                    .as_bytes()[..24]
                     .to_vec(),
-                base64::engine::general_purpose::STANDARD.encode(&CANARY[1..])[..24]
-                    .as_bytes()
+                base64::engine::general_purpose::STANDARD
+                    .encode(&CANARY[1..])
+                    .as_bytes()[..24]
                     .to_vec(),
-                base64::engine::general_purpose::STANDARD.encode(&CANARY[2..])[..24]
-                    .as_bytes()
+                base64::engine::general_purpose::STANDARD
+                    .encode(&CANARY[2..])
+                    .as_bytes()[..24]
                     .to_vec(),
                 b"DATABASE_PASSWORD".to_vec(),
             ];
@@ -594,14 +597,10 @@ fn the_log_of_a_lost_database_is_not_replayed_into_a_new_one() {
 #[test]
 fn an_intent_survives_kill_9_and_nothing_half_done_does() {
     let folder = tempfile::tempdir().expect("folder");
+    std::fs::write(folder.path().join(KILL_HERE), "").expect("mark");
     let mut child = Command::new(std::env::current_exe().expect("this test"))
-        .args([
-            "--exact",
-            "history::tests::child_that_is_killed",
-            "--nocapture",
-            "--include-ignored",
-        ])
-        .env("DRIFTLESS_TEST_KILLED_STATE", folder.path())
+        .args(["--exact", "history::tests::child_that_is_killed", "--nocapture"])
+        .current_dir(folder.path())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
@@ -636,13 +635,16 @@ fn an_intent_survives_kill_9_and_nothing_half_done_does() {
     assert_eq!(store.state(&key("web")).expect("read").phase, Phase::Applying);
 }
 
+/// A file in the folder in which the test above starts the next one as a process of its own.
+const KILL_HERE: &str = "kill-here";
+
 /// Does nothing unless the test above starts it.
 #[test]
 fn child_that_is_killed() {
-    let Some(folder) = std::env::var_os("DRIFTLESS_TEST_KILLED_STATE") else {
+    let folder = Path::new(".");
+    if !folder.join(KILL_HERE).exists() {
         return;
-    };
-    let folder = Path::new(&folder);
+    }
     let store = open(folder);
     let web = key("web");
     store

@@ -5,12 +5,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::document::{
-    Budget, Code, Diagnostic, Diagnostics, Dialect, FieldRules, Fields, Span, Spanned, did_you_mean, parse_bytes,
+    Budget, Code, Diagnostic, Diagnostics, Dialect, FieldRules, Fields, Span, Spanned, did_you_mean,
+    parse_bytes,
 };
 use crate::names::AppName;
 use crate::secret::looks_secret;
 
-use super::{ALLOWABLE, Auth, Origin, SecretFrom, Set, SourceSetting, TargetSetting, absolute, parse_duration};
+use super::{
+    ALLOWABLE, Auth, Origin, SecretFrom, Set, SourceSetting, TargetSetting, absolute, parse_duration,
+};
 
 /// What the file says. Texts are checked by `resolve`, where the environment and flags may override them.
 #[derive(Debug, Default)]
@@ -21,7 +24,15 @@ pub(super) struct FileModel {
     pub(super) allow: BTreeMap<AppName, Set<Vec<String>>>,
 }
 
-const TEXTS: &[&str] = &["instance", "state", "state_key_file", "interval", "log_format", "vars", "secrets"];
+const TEXTS: &[&str] = &[
+    "instance",
+    "state",
+    "state_key_file",
+    "interval",
+    "log_format",
+    "vars",
+    "secrets",
+];
 
 /// Where relative paths of the file start, and what `~` is.
 pub(super) struct Folders<'a> {
@@ -38,7 +49,9 @@ pub(super) fn read(name: &str, bytes: &[u8], folders: &Folders<'_>, found: &mut 
         }
     };
     let mut documents = documents.into_iter();
-    let Some(document) = documents.next() else { return FileModel::default() };
+    let Some(document) = documents.next() else {
+        return FileModel::default();
+    };
     if let Some(second) = documents.next() {
         found.push(
             Diagnostic::error(Code::SETTING_VALUE, &second.root.span, "a second document")
@@ -62,19 +75,30 @@ pub(super) fn read(name: &str, bytes: &[u8], folders: &Folders<'_>, found: &mut 
 }
 
 fn targets(fields: &mut Fields<'_, '_>, model: &mut FileModel) {
-    let Some((mapping, _)) = fields.mapping("targets") else { return };
+    let Some((mapping, _)) = fields.mapping("targets") else {
+        return;
+    };
     for item in mapping {
         let name = item.key.value.clone();
-        let Some(mut target) =
-            Fields::of(&item.value, format!("target `{name}`"), &FieldRules::SETTINGS, fields.diagnostics())
-        else {
+        let Some(mut target) = Fields::of(
+            &item.value,
+            format!("target `{name}`"),
+            &FieldRules::SETTINGS,
+            fields.diagnostics(),
+        ) else {
             continue;
         };
         if let Some(docker) = target.required_string("docker") {
             let usable = !docker.value.trim().is_empty() && !docker.value.chars().any(char::is_control);
             if usable {
                 let origin = Origin::File(docker.span.place());
-                model.targets.insert(name, TargetSetting { docker: docker.value, origin });
+                model.targets.insert(
+                    name,
+                    TargetSetting {
+                        docker: docker.value,
+                        origin,
+                    },
+                );
             } else {
                 target.diagnostics().push(
                     Diagnostic::error(Code::SETTING_VALUE, &docker.span, "this names no engine")
@@ -88,28 +112,40 @@ fn targets(fields: &mut Fields<'_, '_>, model: &mut FileModel) {
 
 fn sources(fields: &mut Fields<'_, '_>, model: &mut FileModel, folders: &Folders<'_>) {
     let declares_targets = fields.has("targets");
-    let Some(items) = fields.sequence("sources") else { return };
+    let Some(items) = fields.sequence("sources") else {
+        return;
+    };
     for (index, item) in items.iter().enumerate() {
         let what = format!("source {}", index + 1);
-        let Some(mut source) = Fields::of(item, what, &FieldRules::SETTINGS, fields.diagnostics()) else { continue };
+        let Some(mut source) = Fields::of(item, what, &FieldRules::SETTINGS, fields.diagnostics()) else {
+            continue;
+        };
         let name = source.string("name");
         let url = source.required_string("url");
         let reference = source.text("ref").map(|text| text.value);
-        let interval = source.text("interval").and_then(|text| interval(&text, source.diagnostics()));
-        let auth = source.nested("auth", "`auth`", |fields| auth(fields, folders)).unwrap_or_default();
+        let interval = source
+            .text("interval")
+            .and_then(|text| interval(&text, source.diagnostics()));
+        let auth = source
+            .nested("auth", "`auth`", |fields| auth(fields, folders))
+            .unwrap_or_default();
         let wanted = source.texts("targets").unwrap_or_default();
         for target in &wanted {
             if declares_targets && !model.targets.contains_key(&target.value) {
                 let known = model.targets.keys().map(String::as_str);
-                let finding =
-                    Diagnostic::error(Code::SETTING_VALUE, &target.span, format!("no target `{}` is declared", target.value));
+                let finding = Diagnostic::error(
+                    Code::SETTING_VALUE,
+                    &target.span,
+                    format!("no target `{}` is declared", target.value),
+                );
                 source.diagnostics().push(suggest(finding, &target.value, known));
             }
         }
         if let Some(url) = url.and_then(|url| checked_url(url, source.diagnostics())) {
             let name = name.map(|name| name.value);
             let twin = model.sources.iter().any(|other| {
-                (name.is_some() && other.name == name) || (other.url == url.value && other.reference == reference)
+                (name.is_some() && other.name == name)
+                    || (other.url == url.value && other.reference == reference)
             });
             if twin {
                 source.diagnostics().push(
@@ -134,31 +170,53 @@ fn sources(fields: &mut Fields<'_, '_>, model: &mut FileModel, folders: &Folders
 fn checked_url(url: Spanned<String>, found: &mut Diagnostics) -> Option<Spanned<String>> {
     if looks_secret("url", &url.value) {
         found.push(
-            Diagnostic::error(Code::SETTING_SECRET, &url.span, "an address with a password in it")
-                .with_help("put the password in a file of its own and name it: `auth: { username, password_file }`")
-                .without_source(),
+            Diagnostic::error(
+                Code::SETTING_SECRET,
+                &url.span,
+                "an address with a password in it",
+            )
+            .with_help(
+                "put the password in a file of its own and name it: `auth: { username, password_file }`",
+            )
+            .without_source(),
         );
         return None;
     }
     if url.value.trim().is_empty() || url.value.starts_with('-') || url.value.chars().any(char::is_control) {
-        found.push(Diagnostic::error(Code::SETTING_VALUE, &url.span, "this is no repository's address"));
+        found.push(Diagnostic::error(
+            Code::SETTING_VALUE,
+            &url.span,
+            "this is no repository's address",
+        ));
         return None;
     }
     Some(url)
 }
 
 fn auth(fields: &mut Fields<'_, '_>, folders: &Folders<'_>) -> Auth {
-    for (inline, file) in [("password", "password_file"), ("token", "token_file"), ("ssh_key", "ssh_key_file")] {
+    for (inline, file) in [
+        ("password", "password_file"),
+        ("token", "token_file"),
+        ("ssh_key", "ssh_key_file"),
+    ] {
         if let Some(node) = fields.raw(inline) {
             fields.diagnostics().push(
-                Diagnostic::error(Code::SETTING_SECRET, &node.span, format!("`{inline}` does not belong in this file"))
-                    .with_help(format!("put it in a file of its own and name it: `{file}: /path`"))
-                    .without_source(),
+                Diagnostic::error(
+                    Code::SETTING_SECRET,
+                    &node.span,
+                    format!("`{inline}` does not belong in this file"),
+                )
+                .with_help(format!(
+                    "put it in a file of its own and name it: `{file}: /path`"
+                ))
+                .without_source(),
             );
         }
     }
     let mut path = |key: &'static str| -> Option<PathBuf> {
-        fields.string(key).map(|text| absolute(folders.base, folders.home, &text.value))
+        fields
+            .string(key)
+            .map(|text| absolute(folders.base, folders.home, &text.value))
     };
     let password = path("password_file").map(SecretFrom::File);
     let token = path("token_file").map(SecretFrom::File);
@@ -168,15 +226,27 @@ fn auth(fields: &mut Fields<'_, '_>, folders: &Folders<'_>) -> Auth {
     if password.is_some() && token.is_some() {
         let span = fields.span().clone();
         fields.diagnostics().push(
-            Diagnostic::error(Code::SETTING_VALUE, &span, "both `password_file` and `token_file`")
-                .with_help("keep one of them"),
+            Diagnostic::error(
+                Code::SETTING_VALUE,
+                &span,
+                "both `password_file` and `token_file`",
+            )
+            .with_help("keep one of them"),
         );
     }
-    Auth { username, password, token, ssh_key_file, known_hosts_file }
+    Auth {
+        username,
+        password,
+        token,
+        ssh_key_file,
+        known_hosts_file,
+    }
 }
 
 fn allow(fields: &mut Fields<'_, '_>, model: &mut FileModel) {
-    let Some(mut apps) = fields.mapping("allow").map(|(mapping, _)| mapping.iter()) else { return };
+    let Some(mut apps) = fields.mapping("allow").map(|(mapping, _)| mapping.iter()) else {
+        return;
+    };
     apps.by_ref().for_each(|item| {
         let app = match AppName::try_from(item.key.value.as_str()) {
             Ok(app) => app,
@@ -194,13 +264,24 @@ fn allow(fields: &mut Fields<'_, '_>, model: &mut FileModel) {
             if ALLOWABLE.contains(&word.as_str()) {
                 names.push(word);
             } else {
-                let finding =
-                    Diagnostic::error(Code::SETTING_NOT_ALLOWED, &node.span, format!("`{word}` is nothing that can be allowed"))
-                        .with_note(format!("these can be: {}", ALLOWABLE.join(", ")));
-                fields.diagnostics().push(suggest(finding, &word, ALLOWABLE.iter().copied()));
+                let finding = Diagnostic::error(
+                    Code::SETTING_NOT_ALLOWED,
+                    &node.span,
+                    format!("`{word}` is nothing that can be allowed"),
+                )
+                .with_note(format!("these can be: {}", ALLOWABLE.join(", ")));
+                fields
+                    .diagnostics()
+                    .push(suggest(finding, &word, ALLOWABLE.iter().copied()));
             }
         }
-        model.allow.insert(app, Set { value: names, origin: Origin::File(item.key.span.place()) });
+        model.allow.insert(
+            app,
+            Set {
+                value: names,
+                origin: Origin::File(item.key.span.place()),
+            },
+        );
     });
 }
 
@@ -209,13 +290,17 @@ pub(super) fn usable_interval(text: &str) -> Result<Duration, &'static str> {
     match parse_duration(text) {
         None => Err("this is no duration"),
         Some(duration) if duration < Duration::from_secs(1) => Err("an interval is a second at least"),
-        Some(duration) if duration > Duration::from_secs(7 * 86_400) => Err("an interval is seven days at most"),
+        Some(duration) if duration > Duration::from_secs(7 * 86_400) => {
+            Err("an interval is seven days at most")
+        }
         Some(duration) => Ok(duration),
     }
 }
 
 fn interval(text: &Spanned<String>, found: &mut Diagnostics) -> Option<Duration> {
-    usable_interval(&text.value).map_err(|why| found.push(bad_interval(Some(&text.span), why))).ok()
+    usable_interval(&text.value)
+        .map_err(|why| found.push(bad_interval(Some(&text.span), why)))
+        .ok()
 }
 
 pub(super) fn bad_interval(span: Option<&Span>, why: &str) -> Diagnostic {

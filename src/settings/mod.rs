@@ -167,9 +167,10 @@ pub struct Auth {
 
 impl Auth {
     /// User name and password, or the token in the password's place, read now: a changed file counts at its next use.
-    /// The path of the file that can't be read comes with the error.
-    pub fn basic(&self) -> Result<Option<(String, Secret<String>)>, (PathBuf, io::Error)> {
-        let Some(from) = self.token.as_ref().or(self.password.as_ref()) else { return Ok(None) };
+    pub fn basic(&self) -> Result<Option<(String, Secret<String>)>, SecretError> {
+        let Some(from) = self.token.as_ref().or(self.password.as_ref()) else {
+            return Ok(None);
+        };
         // Forges that take a token ignore the user name, but Git needs one.
         let user = self.username.clone().unwrap_or_else(|| "driftless".to_owned());
         Ok(Some((user, from.read()?)))
@@ -191,14 +192,26 @@ pub enum SecretFrom {
 
 impl SecretFrom {
     /// The secret; line ends at its end are not part of it.
-    pub fn read(&self) -> Result<Secret<String>, (PathBuf, io::Error)> {
+    pub fn read(&self) -> Result<Secret<String>, SecretError> {
         match self {
             SecretFrom::Value(secret) => Ok(secret.clone()),
             SecretFrom::File(path) => std::fs::read_to_string(path)
                 .map(|text| Secret::new(text.trim_end_matches(['\r', '\n']).to_owned()))
-                .map_err(|error| (path.clone(), error)),
+                .map_err(|source| SecretError {
+                    path: path.clone(),
+                    source,
+                }),
         }
     }
+}
+
+/// A file with a secret can't be read.
+#[derive(Debug, thiserror::Error)]
+#[error("read the secret in `{}`", path.display())]
+pub struct SecretError {
+    pub path: PathBuf,
+    #[source]
+    pub source: io::Error,
 }
 
 /// Where an app can be deployed to.

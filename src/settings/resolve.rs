@@ -50,7 +50,10 @@ pub const ENVIRONMENT: &[(&str, &str)] = &[
     ("DRIFTLESS_REPO", "the one source's url"),
     ("DRIFTLESS_REF", "the one source's ref"),
     ("DRIFTLESS_TARGET", "the target"),
-    ("DRIFTLESS_GIT_USERNAME", "auth.username of DRIFTLESS_REPO or --repo"),
+    (
+        "DRIFTLESS_GIT_USERNAME",
+        "auth.username of DRIFTLESS_REPO or --repo",
+    ),
     ("DRIFTLESS_GIT_PASSWORD", "its password"),
     ("DRIFTLESS_GIT_PASSWORD_FILE", "its auth.password_file"),
     ("DRIFTLESS_GIT_TOKEN", "its token"),
@@ -101,12 +104,21 @@ impl Settings {
             .unwrap_or_else(|| PathBuf::from("/etc/driftless"));
         let file = match (&path, bytes) {
             (Some(path), Some(bytes)) => {
-                let folders = Folders { base: &folder, home: home.as_deref() };
+                let folders = Folders {
+                    base: &folder,
+                    home: home.as_deref(),
+                };
                 read(&path.to_string_lossy(), &bytes, &folders, &mut found)
             }
             _ => FileModel::default(),
         };
-        let mut resolver = Resolver { inputs, file, folder, home, found };
+        let mut resolver = Resolver {
+            inputs,
+            file,
+            folder,
+            home,
+            found,
+        };
         resolver.check_names();
         let settings = resolver.settings(path);
         resolver.found.into_result(settings)
@@ -130,10 +142,16 @@ impl Resolver<'_> {
             secrets: self.folder("secrets", "DRIFTLESS_SECRETS"),
             sources: self.sources(repo, reference),
             targets: std::mem::take(&mut self.file.targets),
-            target: target.map_or(Set { value: None, origin: Origin::Default }, |raw| Set {
-                value: Some(raw.text),
-                origin: raw.origin,
-            }),
+            target: target.map_or(
+                Set {
+                    value: None,
+                    origin: Origin::Default,
+                },
+                |raw| Set {
+                    value: Some(raw.text),
+                    origin: raw.origin,
+                },
+            ),
             allow: std::mem::take(&mut self.file.allow),
         }
     }
@@ -147,11 +165,21 @@ impl Resolver<'_> {
     ) -> Option<Raw> {
         let base = || self.inputs.working_dir.to_owned();
         if let Some((name, Some(text))) = flag {
-            return Some(Raw { text: text.clone(), origin: Origin::Flag(name), base: base(), span: None });
+            return Some(Raw {
+                text: text.clone(),
+                origin: Origin::Flag(name),
+                base: base(),
+                span: None,
+            });
         }
         if let Some(text) = variable(self.inputs, variable_name) {
             let origin = Origin::Environment(variable_name);
-            return Some(Raw { text: text.to_owned(), origin, base: base(), span: None });
+            return Some(Raw {
+                text: text.to_owned(),
+                origin,
+                base: base(),
+                span: None,
+            });
         }
         let text = key.and_then(|key| self.file.texts.get(key))?;
         Some(Raw {
@@ -163,38 +191,69 @@ impl Resolver<'_> {
     }
 
     fn instance(&mut self) -> Set<InstanceName> {
-        if let Some(raw) = self.raw(Some("instance"), "DRIFTLESS_INSTANCE", Some(("--instance", &self.inputs.flags.instance))) {
+        if let Some(raw) = self.raw(
+            Some("instance"),
+            "DRIFTLESS_INSTANCE",
+            Some(("--instance", &self.inputs.flags.instance)),
+        ) {
             match InstanceName::try_from(raw.text.as_str()) {
-                Ok(value) => return Set { value, origin: raw.origin },
-                Err(error) => self.found.push(raw.fault(Code::SETTING_VALUE, &error.to_string())),
+                Ok(value) => {
+                    return Set {
+                        value,
+                        origin: raw.origin,
+                    };
+                }
+                Err(error) => self
+                    .found
+                    .push(raw.fault(Code::SETTING_VALUE, &error.to_string())),
             }
         }
-        Set { value: default_instance(self.inputs.host_name), origin: Origin::Default }
+        Set {
+            value: default_instance(self.inputs.host_name),
+            origin: Origin::Default,
+        }
     }
 
     fn state(&mut self) -> Set<PathBuf> {
-        if let Some(set) = self.path(Some("state"), "DRIFTLESS_STATE", Some(("--state", &self.inputs.flags.state))) {
+        if let Some(set) = self.path(
+            Some("state"),
+            "DRIFTLESS_STATE",
+            Some(("--state", &self.inputs.flags.state)),
+        ) {
             return set;
         }
-        let xdg = variable(self.inputs, "XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+        let xdg = variable(self.inputs, "XDG_STATE_HOME")
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute());
         let value = match (xdg, &self.home) {
             (Some(xdg), _) => xdg.join("driftless"),
             (None, Some(home)) => home.join(".local/state/driftless"),
             (None, None) => PathBuf::from("/var/lib/driftless"),
         };
-        Set { value, origin: Origin::Default }
+        Set {
+            value,
+            origin: Origin::Default,
+        }
     }
 
     fn key_file(&mut self) -> Set<Option<PathBuf>> {
         match self.path(Some("state_key_file"), "DRIFTLESS_STATE_KEY_FILE", None) {
-            Some(set) => Set { value: Some(set.value), origin: set.origin },
-            None => Set { value: None, origin: Origin::Default },
+            Some(set) => Set {
+                value: Some(set.value),
+                origin: set.origin,
+            },
+            None => Set {
+                value: None,
+                origin: Origin::Default,
+            },
         }
     }
 
     fn folder(&mut self, key: &'static str, name: &'static str) -> Set<PathBuf> {
-        self.path(Some(key), name, None)
-            .unwrap_or_else(|| Set { value: self.folder.join(key), origin: Origin::Default })
+        self.path(Some(key), name, None).unwrap_or_else(|| Set {
+            value: self.folder.join(key),
+            origin: Origin::Default,
+        })
     }
 
     fn path(
@@ -208,38 +267,68 @@ impl Resolver<'_> {
             self.found.push(raw.fault(Code::SETTING_VALUE, "this is no path"));
             return None;
         }
-        Some(Set { value: absolute(&raw.base, self.home.as_deref(), &raw.text), origin: raw.origin })
+        Some(Set {
+            value: absolute(&raw.base, self.home.as_deref(), &raw.text),
+            origin: raw.origin,
+        })
     }
 
     fn interval(&mut self) -> Set<Duration> {
-        if let Some(raw) = self.raw(Some("interval"), "DRIFTLESS_INTERVAL", Some(("--interval", &self.inputs.flags.interval))) {
+        if let Some(raw) = self.raw(
+            Some("interval"),
+            "DRIFTLESS_INTERVAL",
+            Some(("--interval", &self.inputs.flags.interval)),
+        ) {
             match usable_interval(&raw.text) {
-                Ok(value) => return Set { value, origin: raw.origin },
+                Ok(value) => {
+                    return Set {
+                        value,
+                        origin: raw.origin,
+                    };
+                }
                 Err(why) => {
-                    let why = if raw.span.is_some() { why.to_owned() } else { format!("{}: {why}", raw.origin) };
+                    let why = if raw.span.is_some() {
+                        why.to_owned()
+                    } else {
+                        format!("{}: {why}", raw.origin)
+                    };
                     self.found.push(bad_interval(raw.span.as_ref(), &why));
                 }
             }
         }
-        Set { value: Duration::from_secs(60), origin: Origin::Default }
+        Set {
+            value: Duration::from_secs(60),
+            origin: Origin::Default,
+        }
     }
 
     fn log_format(&mut self) -> Set<LogFormat> {
         let flag = Some(("--log-format", &self.inputs.flags.log_format));
         if let Some(raw) = self.raw(Some("log_format"), "DRIFTLESS_LOG_FORMAT", flag) {
-            let found = [LogFormat::Auto, LogFormat::Text, LogFormat::Json].into_iter().find(|one| one.as_str() == raw.text);
+            let found = [LogFormat::Auto, LogFormat::Text, LogFormat::Json]
+                .into_iter()
+                .find(|one| one.as_str() == raw.text);
             if let Some(value) = found {
-                return Set { value, origin: raw.origin };
+                return Set {
+                    value,
+                    origin: raw.origin,
+                };
             }
             let mut finding = raw
-                .fault(Code::SETTING_NOT_ALLOWED, &format!("`{}` is no log format", raw.text))
+                .fault(
+                    Code::SETTING_NOT_ALLOWED,
+                    &format!("`{}` is no log format", raw.text),
+                )
                 .with_note(format!("allowed: {}", LogFormat::WORDS.join(", ")));
             if let Some(near) = did_you_mean(&raw.text, LogFormat::WORDS.iter().copied()) {
                 finding = finding.with_help(format!("did you mean `{near}`?"));
             }
             self.found.push(finding);
         }
-        Set { value: LogFormat::Auto, origin: Origin::Default }
+        Set {
+            value: LogFormat::Auto,
+            origin: Origin::Default,
+        }
     }
 
     /// The file's sources; with a repository by flag or variable, that one alone. A source of the file with the same url
@@ -257,7 +346,11 @@ impl Resolver<'_> {
         if looks_secret("url", &repo.text) {
             // `Raw::fault` names the origin only, never the text.
             let fault = repo.fault(Code::SETTING_SECRET, "an address with a password in it");
-            self.found.push(fault.with_help("give the password by DRIFTLESS_GIT_PASSWORD_FILE or DRIFTLESS_GIT_TOKEN_FILE"));
+            self.found.push(
+                fault.with_help(
+                    "give the password by DRIFTLESS_GIT_PASSWORD_FILE or DRIFTLESS_GIT_TOKEN_FILE",
+                ),
+            );
             return Vec::new();
         }
         let twin = configured.into_iter().find(|source| source.url == repo.text);
@@ -285,9 +378,9 @@ impl Resolver<'_> {
         };
         let secret = |name, file_name| {
             let by_file: Option<PathBuf> = file(file_name);
-            by_file
-                .map(SecretFrom::File)
-                .or_else(|| variable(self.inputs, name).map(|text| SecretFrom::Value(Secret::new(text.to_owned()))))
+            by_file.map(SecretFrom::File).or_else(|| {
+                variable(self.inputs, name).map(|text| SecretFrom::Value(Secret::new(text.to_owned())))
+            })
         };
         let auth = Auth {
             username: variable(self.inputs, "DRIFTLESS_GIT_USERNAME").map(str::to_owned),
@@ -302,7 +395,9 @@ impl Resolver<'_> {
         ] {
             if variable(self.inputs, name).is_some() && variable(self.inputs, file_name).is_some() {
                 let message = format!("both {name} and {file_name} are set");
-                self.found.push(Diagnostic::without_place(Code::SETTING_VALUE, message).with_help("keep one of them"));
+                self.found.push(
+                    Diagnostic::without_place(Code::SETTING_VALUE, message).with_help("keep one of them"),
+                );
             }
         }
         auth
@@ -311,12 +406,19 @@ impl Resolver<'_> {
     /// A misspelled variable would be without effect and without a word. Only near misses are named: Kubernetes and
     /// others set `DRIFTLESS_…` variables of their own (`DRIFTLESS_SERVICE_HOST`).
     fn check_names(&mut self) {
-        for name in self.inputs.environment.keys().filter(|name| name.starts_with("DRIFTLESS_")) {
+        for name in self
+            .inputs
+            .environment
+            .keys()
+            .filter(|name| name.starts_with("DRIFTLESS_"))
+        {
             if ENVIRONMENT.iter().any(|(known, _)| known == name) {
                 continue;
             }
             if let Some(near) = did_you_mean(name, ENVIRONMENT.iter().map(|(known, _)| *known)) {
-                self.found.push(warning(&format!("the variable {name} is no setting: did you mean {near}?")));
+                self.found.push(warning(&format!(
+                    "the variable {name} is no setting: did you mean {near}?"
+                )));
             }
         }
     }
@@ -330,7 +432,11 @@ fn warning(message: &str) -> Diagnostic {
 
 /// An empty variable counts as unset.
 fn variable<'a>(inputs: &'a Inputs<'_>, name: &str) -> Option<&'a str> {
-    inputs.environment.get(name).map(String::as_str).filter(|text| !text.is_empty())
+    inputs
+        .environment
+        .get(name)
+        .map(String::as_str)
+        .filter(|text| !text.is_empty())
 }
 
 fn config_home(inputs: &Inputs<'_>, home: Option<&Path>) -> Option<PathBuf> {
@@ -342,7 +448,11 @@ fn config_home(inputs: &Inputs<'_>, home: Option<&Path>) -> Option<PathBuf> {
 }
 
 /// The file that counts: the named one, which must be there, else the first of the two usual ones.
-fn find_file(inputs: &Inputs<'_>, home: Option<&Path>, found: &mut Diagnostics) -> (Option<PathBuf>, Option<Vec<u8>>) {
+fn find_file(
+    inputs: &Inputs<'_>,
+    home: Option<&Path>,
+    found: &mut Diagnostics,
+) -> (Option<PathBuf>, Option<Vec<u8>>) {
     let named = match &inputs.flags.config {
         Some(path) => Some((path.as_str(), "--config")),
         None => variable(inputs, "DRIFTLESS_CONFIG").map(|path| (path, "DRIFTLESS_CONFIG")),
@@ -371,7 +481,10 @@ fn find_file(inputs: &Inputs<'_>, home: Option<&Path>, found: &mut Diagnostics) 
 }
 
 fn absent(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
 }
 
 /// The host name, without what an instance name may not hold.
@@ -379,14 +492,23 @@ fn default_instance(host_name: Option<&str>) -> InstanceName {
     let cleaned: String = host_name
         .unwrap_or_default()
         .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' })
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "-_.".contains(c) {
+                c
+            } else {
+                '-'
+            }
+        })
         .take(128)
         .collect();
     let cleaned = cleaned.trim_start_matches(|c: char| !c.is_ascii_alphanumeric());
     InstanceName::try_from(cleaned).unwrap_or_else(|_| fallback_instance())
 }
 
-#[expect(clippy::expect_used, reason = "the literal satisfies the rule of instance names")]
+#[expect(
+    clippy::expect_used,
+    reason = "the literal satisfies the rule of instance names"
+)]
 fn fallback_instance() -> InstanceName {
     InstanceName::try_from("driftless").expect("a valid literal")
 }

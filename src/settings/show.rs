@@ -19,23 +19,59 @@ impl Settings {
     /// All settings in the order of the file.
     pub fn show(&self) -> Vec<Row> {
         let mut rows = Rows(Vec::new());
-        rows.add("instance", Some(self.instance.value.to_string()), &self.instance.origin);
-        rows.add("state", Some(self.state.value.display().to_string()), &self.state.origin);
-        let key_file = self.state_key_file.value.as_ref().map(|path| path.display().to_string());
+        rows.add(
+            "instance",
+            Some(self.instance.value.to_string()),
+            &self.instance.origin,
+        );
+        rows.add(
+            "state",
+            Some(self.state.value.display().to_string()),
+            &self.state.origin,
+        );
+        let key_file = self
+            .state_key_file
+            .value
+            .as_ref()
+            .map(|path| path.display().to_string());
         rows.add("state_key_file", key_file, &self.state_key_file.origin);
-        rows.add("interval", Some(show_duration(self.interval.value)), &self.interval.origin);
-        rows.add("log_format", Some(self.log_format.value.as_str().to_owned()), &self.log_format.origin);
-        rows.add("vars", Some(self.vars.value.display().to_string()), &self.vars.origin);
-        rows.add("secrets", Some(self.secrets.value.display().to_string()), &self.secrets.origin);
+        rows.add(
+            "interval",
+            Some(show_duration(self.interval.value)),
+            &self.interval.origin,
+        );
+        rows.add(
+            "log_format",
+            Some(self.log_format.value.as_str().to_owned()),
+            &self.log_format.origin,
+        );
+        rows.add(
+            "vars",
+            Some(self.vars.value.display().to_string()),
+            &self.vars.origin,
+        );
+        rows.add(
+            "secrets",
+            Some(self.secrets.value.display().to_string()),
+            &self.secrets.origin,
+        );
         rows.add("target", self.target.value.clone(), &self.target.origin);
         for (index, source) in self.sources.iter().enumerate() {
             rows.source(&format!("sources[{index}]"), source);
         }
         for (name, target) in &self.targets {
-            rows.add(&format!("targets.{name}.docker"), Some(target.docker.clone()), &target.origin);
+            rows.add(
+                &format!("targets.{name}.docker"),
+                Some(target.docker.clone()),
+                &target.origin,
+            );
         }
         for (app, names) in &self.allow {
-            rows.add(&format!("allow.{app}"), Some(names.value.join(", ")), &names.origin);
+            rows.add(
+                &format!("allow.{app}"),
+                Some(names.value.join(", ")),
+                &names.origin,
+            );
         }
         rows.0
     }
@@ -45,7 +81,11 @@ struct Rows(Vec<Row>);
 
 impl Rows {
     fn add(&mut self, key: &str, value: Option<String>, origin: &Origin) {
-        self.0.push(Row { key: key.to_owned(), value, origin: origin.to_string() });
+        self.0.push(Row {
+            key: key.to_owned(),
+            value,
+            origin: origin.to_string(),
+        });
     }
 
     /// Of a source, what is set.
@@ -66,7 +106,10 @@ impl Rows {
             ("auth.token", auth.token.as_ref().map(secret)),
             ("auth.ssh_key_file", auth.ssh_key_file.as_ref().map(path)),
             ("auth.known_hosts_file", auth.known_hosts_file.as_ref().map(path)),
-            ("targets", (!source.targets.is_empty()).then(|| source.targets.join(", "))),
+            (
+                "targets",
+                (!source.targets.is_empty()).then(|| source.targets.join(", ")),
+            ),
         ];
         for (name, value) in values.into_iter().filter(|(_, value)| value.is_some()) {
             self.add(&format!("{key}.{name}"), value, &source.origin);

@@ -85,12 +85,24 @@ fn nothing_at_all_gives_the_defaults() {
     let settings = world.settings();
     assert_eq!(settings.file, None);
     assert_eq!(settings.instance.value.as_str(), "laptop.lan");
-    assert_eq!(settings.state.value, Path::new("/home/ada/.local/state/driftless"));
-    assert_eq!(settings.vars_file(&app("web")), Path::new("/home/ada/.config/driftless/vars/web.env"));
-    assert_eq!(settings.secrets_dir(&app("web")), Path::new("/home/ada/.config/driftless/secrets/web"));
+    assert_eq!(
+        settings.state.value,
+        Path::new("/home/ada/.local/state/driftless")
+    );
+    assert_eq!(
+        settings.vars_file(&app("web")),
+        Path::new("/home/ada/.config/driftless/vars/web.env")
+    );
+    assert_eq!(
+        settings.secrets_dir(&app("web")),
+        Path::new("/home/ada/.config/driftless/secrets/web")
+    );
     assert!(settings.sources.is_empty() && settings.targets.is_empty());
     assert!(settings.show().iter().all(|row| row.origin == "default"));
-    let world = world.with("XDG_STATE_HOME", "/s").with("XDG_CONFIG_HOME", "/c").with("DRIFTLESS_INSTANCE", "");
+    let world = world
+        .with("XDG_STATE_HOME", "/s")
+        .with("XDG_CONFIG_HOME", "/c")
+        .with("DRIFTLESS_INSTANCE", "");
     assert_eq!(world.settings().state.value, Path::new("/s/driftless"));
     assert_eq!(world.settings().vars.value, Path::new("/c/driftless/vars"));
 }
@@ -99,7 +111,11 @@ fn nothing_at_all_gives_the_defaults() {
 fn the_whole_file_is_read() {
     let settings = World::new(WHOLE).settings();
     assert_eq!(settings.file.as_deref(), Some(Path::new(FILE)));
-    assert_eq!(settings.state.value, Path::new("/home/ada/.config/driftless/data"), "relative to the file");
+    assert_eq!(
+        settings.state.value,
+        Path::new("/home/ada/.config/driftless/data"),
+        "relative to the file"
+    );
     let source = &settings.sources[0];
     assert_eq!(source.name.as_deref(), Some("infra"));
     assert_eq!(settings.interval_of(source), Duration::from_secs(300));
@@ -119,9 +135,15 @@ fn flag_beats_environment_beats_file_beats_default_and_each_value_knows_its_orig
         .with("DRIFTLESS_INSTANCE", "env");
     world.flags.interval = Some("10s".to_owned());
     let settings = world.settings();
-    assert_eq!((settings.interval.value, &settings.interval.origin), (Duration::from_secs(10), &Origin::Flag("--interval")));
+    assert_eq!(
+        (settings.interval.value, &settings.interval.origin),
+        (Duration::from_secs(10), &Origin::Flag("--interval"))
+    );
     assert_eq!(settings.instance.value.as_str(), "env");
-    assert_eq!(settings.instance.origin, Origin::Environment("DRIFTLESS_INSTANCE"));
+    assert_eq!(
+        settings.instance.origin,
+        Origin::Environment("DRIFTLESS_INSTANCE")
+    );
     assert_eq!(settings.log_format.value, LogFormat::Json);
     assert_eq!(settings.log_format.origin.to_string(), format!("{FILE}:3:13"));
     assert_eq!(settings.vars.origin, Origin::Default);
@@ -129,39 +151,83 @@ fn flag_beats_environment_beats_file_beats_default_and_each_value_knows_its_orig
 
 #[test]
 fn an_unknown_setting_is_an_error_with_its_place_and_the_nearest_one() {
-    let found = World::new("instanse: nas\nsources:\n  - url: https://h/r\n    reff: main\n").load().expect_err("unknown");
+    let found = World::new("instanse: nas\nsources:\n  - url: https://h/r\n    reff: main\n")
+        .load()
+        .expect_err("unknown");
     let text = found.render(false, 100);
-    assert!(text.contains(&format!("{FILE}:1:1")) && text.contains("did you mean `instance`?"), "{text}");
-    assert!(text.contains(&format!("{FILE}:4:5")) && text.contains("did you mean `ref`?"), "{text}");
+    assert!(
+        text.contains(&format!("{FILE}:1:1")) && text.contains("did you mean `instance`?"),
+        "{text}"
+    );
+    assert!(
+        text.contains(&format!("{FILE}:4:5")) && text.contains("did you mean `ref`?"),
+        "{text}"
+    );
     assert!(text.contains("E0307"), "{text}");
 }
 
 #[test]
 fn every_unusable_value_is_named_with_its_place() {
     let cases = [
-        ("interval: 30\n", "E0310 /home/ada/.config/driftless/config.yaml:1:11: this is no duration"),
-        ("interval: 10ms\n", "E0310 /home/ada/.config/driftless/config.yaml:1:11: an interval is a second at least"),
-        ("log_format: xml\n", "E0303 /home/ada/.config/driftless/config.yaml:1:13: `xml` is no log format"),
-        ("sources: infra\n", "E0301 /home/ada/.config/driftless/config.yaml:1:10: `sources` of `config.yaml` must be a list"),
-        ("sources:\n  - ref: main\n", "E0302 /home/ada/.config/driftless/config.yaml:2:5: source 1 needs `url`"),
-        ("targets:\n  nas: {}\n", "E0302 /home/ada/.config/driftless/config.yaml:2:8: target `nas` needs `docker`"),
-        ("allow:\n  web: [root]\n", "E0303 /home/ada/.config/driftless/config.yaml:2:9: `root` is nothing that can be allowed"),
-        ("- a\n", "E0301 /home/ada/.config/driftless/config.yaml:1:1: `config.yaml` must be a mapping"),
-        ("a: 1\n---\nb: 1\n", "E0310 /home/ada/.config/driftless/config.yaml:3:1: a second document"),
+        (
+            "interval: 30\n",
+            "E0310 /home/ada/.config/driftless/config.yaml:1:11: this is no duration",
+        ),
+        (
+            "interval: 10ms\n",
+            "E0310 /home/ada/.config/driftless/config.yaml:1:11: an interval is a second at least",
+        ),
+        (
+            "log_format: xml\n",
+            "E0303 /home/ada/.config/driftless/config.yaml:1:13: `xml` is no log format",
+        ),
+        (
+            "sources: infra\n",
+            "E0301 /home/ada/.config/driftless/config.yaml:1:10: `sources` of `config.yaml` must be a list",
+        ),
+        (
+            "sources:\n  - ref: main\n",
+            "E0302 /home/ada/.config/driftless/config.yaml:2:5: source 1 needs `url`",
+        ),
+        (
+            "targets:\n  nas: {}\n",
+            "E0302 /home/ada/.config/driftless/config.yaml:2:8: target `nas` needs `docker`",
+        ),
+        (
+            "allow:\n  web: [root]\n",
+            "E0303 /home/ada/.config/driftless/config.yaml:2:9: `root` is nothing that can be allowed",
+        ),
+        (
+            "- a\n",
+            "E0301 /home/ada/.config/driftless/config.yaml:1:1: `config.yaml` must be a mapping",
+        ),
+        (
+            "a: 1\n---\nb: 1\n",
+            "E0310 /home/ada/.config/driftless/config.yaml:3:1: a second document",
+        ),
     ];
     for (file, expected) in cases {
         let found = World::new(file).findings();
         assert!(found.contains(&expected.to_owned()), "{file:?}: {found:?}");
     }
     let found = World::new("instance: -x\n").findings();
-    assert!(found[0].starts_with("E0310 /home/ada/.config/driftless/config.yaml:1:11: instance name"), "{found:?}");
+    assert!(
+        found[0].starts_with("E0310 /home/ada/.config/driftless/config.yaml:1:11: instance name"),
+        "{found:?}"
+    );
 }
 
 #[test]
 fn a_source_names_only_declared_targets_and_is_declared_once() {
     let file = "targets: { nas: { docker: default } }\nsources:\n  - { url: https://h/r, targets: [nsa] }\n  - { url: https://h/r }\n";
-    let found = World::new(file).load().expect_err("undeclared").render(false, 100);
-    assert!(found.contains("no target `nsa` is declared") && found.contains("did you mean `nas`?"), "{found}");
+    let found = World::new(file)
+        .load()
+        .expect_err("undeclared")
+        .render(false, 100);
+    assert!(
+        found.contains("no target `nsa` is declared") && found.contains("did you mean `nas`?"),
+        "{found}"
+    );
     assert!(found.contains("this source is declared twice"), "{found}");
 }
 
@@ -178,7 +244,10 @@ fn a_secret_in_the_file_is_refused_and_never_shown() {
         assert!(text.contains("E0311"), "{text}");
         assert!(!found.render(false, 100).contains(CANARY), "{text}");
     }
-    let world = World::new("").with("DRIFTLESS_REPO", &format!("https://ada:{CANARY}@git.example.com/r"));
+    let world = World::new("").with(
+        "DRIFTLESS_REPO",
+        &format!("https://ada:{CANARY}@git.example.com/r"),
+    );
     let found = world.load().expect_err("a secret").render(false, 100);
     assert!(found.contains("E0311") && !found.contains(CANARY), "{found}");
 }
@@ -193,16 +262,25 @@ fn a_repository_by_variable_is_the_only_source_and_its_token_is_masked() {
     let settings = world.settings();
     assert_eq!(settings.sources.len(), 1);
     let source = &settings.sources[0];
-    assert_eq!((source.reference.as_deref(), source.auth.username.as_deref()), (Some("prod"), None));
+    assert_eq!(
+        (source.reference.as_deref(), source.auth.username.as_deref()),
+        (Some("prod"), None)
+    );
     let (user, secret) = source.auth.basic().expect("no file").expect("a token");
     assert_eq!((user.as_str(), secret.expose().as_str()), ("driftless", CANARY));
     let shown = format!("{:?} {settings:?}", settings.show());
-    assert!(shown.contains(crate::secret::MASKED) && !shown.contains(CANARY), "{shown}");
+    assert!(
+        shown.contains(crate::secret::MASKED) && !shown.contains(CANARY),
+        "{shown}"
+    );
     // The same repository as in the file keeps what is configured for it there.
     let mut world = World::new(WHOLE);
     world.flags.repo = Some("https://git.example.com/acme/infra.git".to_owned());
     let source = &world.settings().sources[0];
-    assert_eq!((source.name.as_deref(), source.reference.as_deref()), (Some("infra"), Some("main")));
+    assert_eq!(
+        (source.name.as_deref(), source.reference.as_deref()),
+        (Some("infra"), Some("main"))
+    );
     assert!(!source.auth.is_empty());
     assert_eq!(source.origin, Origin::Flag("--repo"));
 }
@@ -211,8 +289,11 @@ fn a_repository_by_variable_is_the_only_source_and_its_token_is_masked() {
 fn a_secret_file_is_read_at_its_use_without_its_last_line_end() {
     let folder = tempfile::tempdir().expect("folder");
     let path = folder.path().join("token");
-    let auth = Auth { token: Some(SecretFrom::File(path.clone())), ..Auth::default() };
-    assert_eq!(auth.basic().expect_err("not there").0, path);
+    let auth = Auth {
+        token: Some(SecretFrom::File(path.clone())),
+        ..Auth::default()
+    };
+    assert_eq!(auth.basic().expect_err("not there").path, path);
     std::fs::write(&path, "one\n").expect("write");
     assert_eq!(auth.basic().expect("read").expect("token").1.expose(), "one");
     std::fs::write(&path, "two\r\n").expect("write");
@@ -224,13 +305,24 @@ fn a_named_file_must_be_there_and_an_unreadable_one_is_never_skipped() {
     let mut world = World::new("");
     world.flags.config = Some("mine.yaml".to_owned());
     assert_eq!(world.findings().len(), 1);
-    assert!(world.findings()[0].starts_with("E0312 `/work/mine.yaml` (named by --config) can't be read"), "{:?}", world.findings());
-    world.files.insert("/work/mine.yaml".into(), Ok("instance: mine\n".to_owned()));
+    assert!(
+        world.findings()[0].starts_with("E0312 `/work/mine.yaml` (named by --config) can't be read"),
+        "{:?}",
+        world.findings()
+    );
+    world
+        .files
+        .insert("/work/mine.yaml".into(), Ok("instance: mine\n".to_owned()));
     assert_eq!(world.settings().instance.value.as_str(), "mine");
     assert_eq!(world.settings().vars.value, Path::new("/work/vars"));
     let mut world = World::new("");
-    world.files.insert(FILE.into(), Err(io::ErrorKind::PermissionDenied));
-    world.files.insert("/etc/driftless/config.yaml".into(), Ok("instance: etc\n".to_owned()));
+    world
+        .files
+        .insert(FILE.into(), Err(io::ErrorKind::PermissionDenied));
+    world.files.insert(
+        "/etc/driftless/config.yaml".into(),
+        Ok("instance: etc\n".to_owned()),
+    );
     assert!(world.findings()[0].starts_with("E0312"), "{:?}", world.findings());
     world.files.remove(Path::new(FILE));
     assert_eq!(world.settings().instance.value.as_str(), "etc");
@@ -238,7 +330,9 @@ fn a_named_file_must_be_there_and_an_unreadable_one_is_never_skipped() {
 
 #[test]
 fn a_misspelled_variable_is_named_and_foreign_ones_are_not() {
-    let world = World::new("").with("DRIFTLESS_INTERVALL", "5s").with("DRIFTLESS_PORT_7420_TCP", "tcp://10.0.0.1:7420");
+    let world = World::new("")
+        .with("DRIFTLESS_INTERVALL", "5s")
+        .with("DRIFTLESS_PORT_7420_TCP", "tcp://10.0.0.1:7420");
     assert_eq!(
         world.findings(),
         ["E0307 the variable DRIFTLESS_INTERVALL is no setting: did you mean DRIFTLESS_INTERVAL?"]
@@ -247,12 +341,27 @@ fn a_misspelled_variable_is_named_and_foreign_ones_are_not() {
 
 #[test]
 fn durations_read_back_as_they_are_shown() {
-    for (text, millis) in [("500ms", 500), ("30s", 30_000), ("1h30m", 5_400_000), ("1d", 86_400_000)] {
+    for (text, millis) in [
+        ("500ms", 500),
+        ("30s", 30_000),
+        ("1h30m", 5_400_000),
+        ("1d", 86_400_000),
+    ] {
         let duration = parse_duration(text).expect(text);
         assert_eq!(duration, Duration::from_millis(millis));
         assert_eq!(show_duration(duration), text);
     }
-    for text in ["", "5", "s", "5x", "-5s", "5 s", "1.5h", "99999999999999999999s", "999999999999999999d"] {
+    for text in [
+        "",
+        "5",
+        "s",
+        "5x",
+        "-5s",
+        "5 s",
+        "1.5h",
+        "99999999999999999999s",
+        "999999999999999999d",
+    ] {
         assert_eq!(parse_duration(text), None, "{text:?}");
     }
 }

@@ -15,3 +15,4 @@ mod environment;
 mod guard;
 mod layering;
 mod source;
+mod store;
