@@ -33,6 +33,8 @@ pub(super) struct Context<'a> {
     /// Files and folders that are bound.
     pub trees: RefCell<BTreeMap<String, Tree>>,
     undefined: RefCell<BTreeMap<String, Diagnostic>>,
+    /// Scalars that could not be interpolated: what a reader says about their raw text means nothing.
+    failed: RefCell<HashSet<(String, usize)>>,
 }
 
 impl<'a> Context<'a> {
@@ -48,6 +50,7 @@ impl<'a> Context<'a> {
             secrets: RefCell::default(),
             trees: RefCell::default(),
             undefined: RefCell::default(),
+            failed: RefCell::default(),
         }
     }
 
@@ -93,6 +96,7 @@ impl<'a> Context<'a> {
 
     /// Reports a fault at the expression itself where the source shows it. One undefined variable is one finding.
     pub fn report(&self, fault: Fault, span: &Span, text: &str, diagnostics: &mut Diagnostics) {
+        self.failed.borrow_mut().insert((span.file().name().to_owned(), span.start()));
         let expression = text.get(fault.at()).unwrap_or_default();
         let place = match span.text().find(expression).filter(|_| !expression.is_empty()) {
             Some(at) => span.file().span(span.start() + at..span.start() + at + expression.len()),
@@ -122,9 +126,17 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// The findings about undefined variables, once all is read.
-    pub fn undefined(&self) -> impl IntoIterator<Item = Diagnostic> + use<> {
-        std::mem::take(&mut *self.undefined.borrow_mut()).into_values()
+    /// All findings, once all is read: with those about undefined variables, without those that only follow from them.
+    pub fn conclude(&self, found: Diagnostics) -> Diagnostics {
+        let failed = self.failed.borrow();
+        let follows = |one: &Diagnostic| {
+            let own = matches!(one.code, Code::VARIABLE_REQUIRED | Code::INTERPOLATION);
+            let at = one.span.as_ref().map(|span| (span.file().name().to_owned(), span.start()));
+            !own && at.is_some_and(|at| failed.contains(&at))
+        };
+        let mut all: Diagnostics = found.into_iter().filter(|one| !follows(one)).collect();
+        all.extend(std::mem::take(&mut *self.undefined.borrow_mut()).into_values());
+        all
     }
 
     fn where_to_define(&self, name: &str) -> String {

@@ -127,7 +127,7 @@ impl<'a> Loader<'a> {
         let name = loader.name(&root.span, diagnostics)?;
         loader.compose_variables(&name, file, &root.span, diagnostics);
         let done = loader.project(name, &root.span, diagnostics);
-        diagnostics.extend(loader.cx.undefined());
+        *diagnostics = loader.cx.conclude(std::mem::take(diagnostics));
         Some((done?, loader.cx.secrets.take().into_iter().collect()))
     }
 

@@ -110,7 +110,10 @@ fn command(cx: &Context<'_>, fields: &mut Fields<'_, '_>, key: &'static str) -> 
         Value::String(text) => match shell_words::split(text) {
             Ok(parts) => {
                 let outside = cx.is_outside(&node.span);
-                Some(parts.into_iter().map(|part| cx.text_of("", part, outside)).collect())
+                // A word that stands in the file as it is did not come from outside.
+                let written = node.span.text().split(|c: char| c.is_whitespace() || c == '"' || c == '\'');
+                let from_outside = |part: &str| outside && !written.clone().any(|word| word == part);
+                Some(parts.into_iter().map(|part| cx.text_of("", part.clone(), from_outside(&part))).collect())
             }
             Err(_) => {
                 let message = format!("`{key}` of {} has a quote that is not closed", fields.what());
