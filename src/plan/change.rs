@@ -64,6 +64,10 @@ pub enum Action {
     Revive,
     /// A network that can't be changed: a new one takes its place.
     Replace,
+    /// Stopped and started again, because something it depends on was replaced.
+    Restart,
+    /// Leftovers of this program are put away: containers parked for an older release, or of a run that did not finish.
+    Tidy,
     Delete,
     /// Nothing to do.
     Keep,
@@ -188,6 +192,8 @@ pub fn verb(action: &Action) -> &'static str {
         Action::Scale { .. } => "scaled",
         Action::Revive => "put back",
         Action::Replace => "replaced",
+        Action::Restart => "restarted",
+        Action::Tidy => "tidied up",
         Action::Delete => "deleted",
         Action::Keep => "kept",
         Action::Blocked(_) => "blocked",

@@ -5,13 +5,23 @@
 //! deletions only where this very observation and the inventory both prove ownership. Must not: ask anything, or know time.
 
 pub mod change;
+mod images;
+mod order;
+mod docker;
+mod prune;
+mod basis;
+mod lifecycle;
 
 use std::collections::BTreeMap;
 
+use crate::live::world::{Inventory, Observed};
 use crate::names::{AppKey, Digest, InstanceName, Revision, ServiceName, TargetId};
 use crate::release::{Pinned, Record};
 
+use crate::render::Desired;
 use crate::render::app::Prune;
+
+pub use lifecycle::{down, restart};
 
 pub use change::{Action, Await, Blocked, Cause, Change, Condition, FieldDiff, Moved, Phase, Step, Strategy};
 
@@ -101,28 +111,47 @@ impl Plan {
     }
 }
 
-// STUB until the planner lands.
-pub fn plan(
-    _: &crate::render::Desired,
-    _: &crate::live::world::Observed,
-    _: &crate::live::world::Inventory,
-    _: &Stance<'_>,
-) -> Plan {
-    unimplemented!()
+/// Plans what brings `observed` to `desired`.
+pub fn plan(desired: &Desired, observed: &Observed, inventory: &Inventory, stance: &Stance<'_>) -> Plan {
+    let images = images::resolve(desired, observed, stance);
+    let pinned: BTreeMap<ServiceName, Pinned> = images
+        .by_service
+        .iter()
+        .map(|(name, image)| (name.clone(), image.pinned.clone()))
+        .collect();
+    let release = crate::release::digest(&desired.content, &pinned);
+    let outcome = docker::decide(desired, observed, inventory, stance, &images.by_service, &release);
+    let mut problems = images.problems;
+    problems.extend(outcome.problems);
+    let acts = outcome
+        .changes
+        .iter()
+        .any(|change| change.phase == Phase::Apply && change.acts());
+    let preflight = Preflight {
+        pulls: if acts { images.pulls } else { Vec::new() },
+        trees: if acts {
+            desired.project.trees.keys().cloned().collect()
+        } else {
+            Vec::new()
+        },
+    };
+    Plan {
+        key: desired.key.clone(),
+        revision: desired.revision.clone(),
+        target: observed.engine.id.clone(),
+        basis: basis::digest(observed, &release),
+        release,
+        content: desired.content.clone(),
+        images: pinned,
+        specs: outcome.specs,
+        changes: outcome.changes,
+        preflight,
+        problems,
+    }
 }
-pub fn down(
-    _: &crate::render::Desired,
-    _: &crate::live::world::Observed,
-    _: &crate::live::world::Inventory,
-    _: &Stance<'_>,
-) -> Plan {
-    unimplemented!()
-}
-pub fn restart(
-    _: &crate::render::Desired,
-    _: &crate::live::world::Observed,
-    _: &crate::live::world::Inventory,
-    _: &[ServiceName],
-) -> Plan {
-    unimplemented!()
+
+/// Where a tree of the commit lies on the engine's host: a folder's files are below this path, a single file is it. The
+/// hash is in the path, so that changed content is a changed mount.
+pub fn tree_path(files_dir: &str, hash: &str) -> String {
+    format!("{}/{hash}", files_dir.trim_end_matches('/'))
 }

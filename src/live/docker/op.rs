@@ -54,9 +54,11 @@ pub enum Op {
         body: Secret<Value>,
         platform: Option<String>,
     },
-    /// `PUT /containers/{id}/archive?path=/`: configs and secrets, before the first start.
+    /// `PUT /containers/{id}/archive?path=<root>`: configs and secrets, before the first start. All files lie below `root`:
+    /// `/`, or the place of a volume when the root file system is read-only.
     CopyFiles {
         container: ContainerRef,
+        root: String,
         files: Vec<CopyFile>,
     },
     /// `POST /networks/{name}/connect` with full endpoint settings.
@@ -117,7 +119,7 @@ impl fmt::Display for Op {
             Op::CreateNetwork { name, .. } => write!(f, "create network {name}"),
             Op::CreateVolume { name, .. } => write!(f, "create volume {name}"),
             Op::CreateContainer { name, .. } => write!(f, "create container {name}"),
-            Op::CopyFiles { container, files } => write!(f, "copy {} files into {container}", files.len()),
+            Op::CopyFiles { container, files, .. } => write!(f, "copy {} files into {container}", files.len()),
             Op::ConnectNetwork {
                 network, container, ..
             } => write!(f, "connect {container} to {network}"),
