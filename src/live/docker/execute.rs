@@ -46,11 +46,11 @@ pub(super) async fn execute(
             query.extend(platform.as_deref().map(|platform| ("platform", platform)));
             hand.post("/containers/create", &query, Some(&body)).await
         }
-        Op::CopyFiles { container, files } => {
-            let archive = archive(files).ok_or_else(|| LiveError::new(&call, Problem::BadRequest))?;
+        Op::CopyFiles { container, root, files } => {
+            let archive = archive(root, files).ok_or_else(|| LiveError::new(&call, Problem::BadRequest))?;
             let path = path(&["containers", hand.id(container)?, "archive"]);
             // Without copyUIDGID: it would give every file to the container's own user, whatever the archive says.
-            let query = [("path", "/")];
+            let query = [("path", root.as_str())];
             client.upload(&call, Method::PUT, &path, &query, archive, CHANGE_DEADLINE).await?;
             Ok(Receipt::default())
         }
@@ -217,12 +217,13 @@ fn gone_is_done(sent: Result<Receipt, LiveError>) -> Result<Receipt, LiveError> 
     }
 }
 
-/// The files as a tar archive for `/`; `None` if one cannot be put there. Folders are left out: the engine makes missing ones
+/// The files as a tar archive for `root`; `None` if one cannot be put there. Folders are left out: the engine makes missing ones
 /// (root, 0755), and an entry for one that exists would change its mode and owner.
-fn archive(files: &[CopyFile]) -> Option<Bytes> {
+fn archive(root: &str, files: &[CopyFile]) -> Option<Bytes> {
     let mut archive = tar::Builder::new(Vec::new());
     for file in files {
-        let name = file.path.strip_prefix('/').filter(|name| !name.is_empty() && !name.ends_with('/'))?;
+        let below = file.path.strip_prefix(root.trim_end_matches('/'))?;
+        let name = below.strip_prefix('/').filter(|name| !name.is_empty() && !name.ends_with('/'))?;
         if name.split('/').any(|part| part == "..") {
             return None;
         }
@@ -251,10 +252,10 @@ mod tests {
             content: crate::secret::Secret::new(b"x".as_slice().into()),
         };
         for bad in ["etc/x", "/", "/etc/", "/etc/../x", ""] {
-            assert!(archive(&[file(bad)]).is_none(), "{bad}");
+            assert!(archive("/", &[file(bad)]).is_none(), "{bad}");
         }
         let long = format!("/run/{}/x", "d".repeat(200));
-        let packed = archive(&[file("/run/secrets/db"), file(&long)]).expect("an archive");
+        let packed = archive("/", &[file("/run/secrets/db"), file(&long)]).expect("an archive");
         let mut read = tar::Archive::new(&packed[..]);
         let names: Vec<_> = read
             .entries()
