@@ -617,6 +617,11 @@ fn an_intent_survives_kill_9_and_nothing_half_done_does() {
     assert_eq!(named.pid, child.id());
     child.kill().expect("kill");
     child.wait().expect("wait");
+    let reader = Store::beside(&opening(folder.path()))
+        .expect("read what the dead owner left")
+        .expect("there");
+    assert_eq!(reader.unfinished(&key("web")).expect("read").len(), 1);
+    assert_eq!(owner(folder.path()), None);
     let store = open(folder.path());
     let left = store.unfinished(&key("web")).expect("read");
     assert_eq!(left.len(), 1);

@@ -62,7 +62,7 @@ pub const ALLOWABLE: &[&str] = &[
 ];
 
 /// Everything that an operator can set.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// The `config.yaml` that was read, if there is one.
     pub file: Option<PathBuf>,
@@ -195,13 +195,20 @@ impl SecretFrom {
     pub fn read(&self) -> Result<Secret<String>, SecretError> {
         match self {
             SecretFrom::Value(secret) => Ok(secret.clone()),
-            SecretFrom::File(path) => std::fs::read_to_string(path)
-                .map(|text| Secret::new(text.trim_end_matches(['\r', '\n']).to_owned()))
-                .map_err(|source| SecretError {
-                    path: path.clone(),
-                    source,
-                }),
+            SecretFrom::File(path) => read_secret(path).map(Secret::new).map_err(|source| SecretError {
+                path: path.clone(),
+                source,
+            }),
         }
+    }
+}
+
+/// An empty secret is a file that was not filled yet, never a password.
+fn read_secret(path: &Path) -> io::Result<String> {
+    let text = std::fs::read_to_string(path)?;
+    match text.trim_end_matches(['\r', '\n']) {
+        "" => Err(io::Error::new(io::ErrorKind::InvalidData, "the file is empty")),
+        secret => Ok(secret.to_owned()),
     }
 }
 

@@ -294,6 +294,11 @@ fn a_secret_file_is_read_at_its_use_without_its_last_line_end() {
         ..Auth::default()
     };
     assert_eq!(auth.basic().expect_err("not there").path, path);
+    std::fs::write(&path, "\n").expect("write");
+    assert_eq!(
+        auth.basic().expect_err("not filled").source.to_string(),
+        "the file is empty"
+    );
     std::fs::write(&path, "one\n").expect("write");
     assert_eq!(auth.basic().expect("read").expect("token").1.expose(), "one");
     std::fs::write(&path, "two\r\n").expect("write");
