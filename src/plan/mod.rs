@@ -11,6 +11,7 @@ mod docker;
 mod prune;
 mod basis;
 mod lifecycle;
+pub mod text;
 
 use std::collections::BTreeMap;
 

@@ -164,7 +164,6 @@ pub(crate) fn normal(restart: &Restart) -> Restart {
 
 fn policy(restart: &Restart) -> String {
     match (restart.name.as_str(), restart.max_retries) {
-        ("no", _) => "\"no\"".to_owned(),
         (name, 0) => name.to_owned(),
         (name, retries) => format!("{name}:{retries}"),
     }
