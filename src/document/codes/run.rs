@@ -14,7 +14,7 @@ codes! {
         "An engine can't change a volume. Driftless never deletes one by itself. Declare a volume with a new name and move the data, or put the\n\
          old settings back.\n";
     PLAN_BLOCKED = 607, "plan-blocked", "A change of the plan must not be made",
-        "The message says what is in the way.\n";
+        "The message says what is in the way. `driftless why APP` says what stands in the way and what comes next.\n";
     HOST_REACH = 608, "host-reach", "A service asks for its host",
         "`privileged`, the engine's socket, host namespaces, system folders, devices and strong capabilities let a container own its host.\n\
          On the command line you are only warned. `serve` applies it only when the operator allows it for this app in `config.yaml`:\n\
@@ -22,23 +22,23 @@ codes! {
          allow:\n\
          web: [engine-socket]\n";
     SUSPENDED = 610, "suspended", "The app is suspended",
-        "A person asked that nothing be changed. `driftless resume APP` ends it.\n";
+        "A person asked that nothing be changed. `driftless resume APP` ends it. `driftless why APP` says what stands in the way and what comes next.\n";
     TARGET_CHANGED = 611, "target-changed", "The target is another engine than before",
         "The engine's id is not the one that this app was applied to: the address leads elsewhere, or the engine was set up anew. Nothing is\n\
          changed, because what we know of the app is about the other engine. `driftless takeover APP` starts anew on this one.\n";
     STALE_PLAN = 612, "stale-plan", "Git or live state moved since the plan was made",
-        "A plan is applied only to the world that it was made for. Make a new one.\n";
+        "A plan is applied only to the world that it was made for. Make a new one. `driftless why APP` says what stands in the way and what comes next.\n";
     GATE_FAILED = 620, "gate-failed", "A wait inside apply ended badly",
-        "What was waited for can't come any more, or did not come in time.\n";
+        "What was waited for can't come any more, or did not come in time. `driftless why APP` says what stands in the way and what comes next.\n";
     DISTURBED = 621, "disturbed", "Somebody stopped or removed a container while it was judged",
         "What a person does by hand is no proof against a release, so it is healed and judged again. It happened too often in one run.\n";
     INCIDENT = 622, "incident", "The stable release is in trouble",
         "No new release is being tried, so there is nothing to roll back. `driftless logs APP` and `driftless status APP` show more.\n";
     DOWN_FAILED = 623, "down-failed", "The app could not be removed whole",
-        "What is gone stays gone; run `driftless down` again.\n";
+        "What is gone stays gone; run `driftless down` again. `driftless why APP` says what stands in the way and what comes next.\n";
     STORE_FAILED = 640, "store-failed", "The store can't be read or written",
         "Without an audit record nothing is changed. A full disk and a read-only file system are the usual reasons; `driftless doctor` shows more.\n\
          When the store can be written again, nobody has to help.\n";
     FILES_FAILED = 641, "files-failed", "Files that containers bind can't be laid out",
-        "They are written below the state folder. Check its room and rights.\n";
+        "They are written below the state folder. Check its room and rights. `driftless why APP` says what stands in the way and what comes next.\n";
 }

@@ -26,7 +26,7 @@ codes! {
         "The host shows another key than the known one: it was set up anew, or somebody stands in between. Nothing was sent. When the\n\
          change is announced by the host's owner: `ssh-keygen -R HOST`, then add the new key.\n";
     SOURCE_TIMEOUT = 410, "source-timeout", "The repository's host did not answer in time",
-        "The `git` child was ended at its deadline. It is tried again with growing pauses.\n";
+        "The `git` child was ended at its deadline. It is tried again with growing pauses. Nothing live was changed; the other apps go on.\n";
     NOT_A_GIT_SERVER = 411, "not-a-git-server", "What answers is not a Git server",
         "The address gives a page instead of Git's protocol: a login page, a proxy's notice, or a web address of the repository\n\
          instead of its clone address.\n";
@@ -37,9 +37,9 @@ codes! {
     SOURCE_UNREACHABLE = 414, "source-unreachable", "The repository's host can't be reached",
         "The name does not resolve, the connection is refused, or the server fails (5xx). It is tried again with growing pauses.\n";
     SOURCE_OVER_CAP = 415, "source-over-cap", "The repository's answer is larger than allowed",
-        "The `git` child printed more than its cap and was ended.\n";
+        "The `git` child printed more than its cap and was ended. Nothing live was changed; the other apps go on.\n";
     MIRROR_BUSY = 416, "mirror-busy", "Another process uses the source's mirror",
-        "Two processes never write one mirror. The other one ends by itself; this one tries again.\n";
+        "Two processes never write one mirror. The other one ends by itself; this one tries again. Nothing live was changed; the other apps go on.\n";
     MIRROR_UNWRITABLE = 417, "mirror-unwritable", "The source's mirror can't be written",
         "The state folder is full, read-only, or belongs to another user. `driftless doctor` shows its rights.\n";
     OBJECT_DAMAGED = 418, "object-damaged", "A Git object is damaged",
@@ -51,25 +51,25 @@ codes! {
         "Git refuses repositories of other users, because their settings would be used. Run as the owner, or add the folder to\n\
          `safe.directory` in your own Git settings.\n";
     GIT_FAILED = 421, "git-failed", "`git` failed",
-        "Its own words follow. Nothing live is changed.\n";
+        "Its own words follow. Nothing live is changed. Nothing live was changed; the other apps go on.\n";
     UNKNOWN_COMMIT = 422, "unknown-commit", "The repository does not have this commit",
-        "It was removed by a rewritten history, or never pushed.\n";
+        "It was removed by a rewritten history, or never pushed. Nothing live was changed; the other apps go on.\n";
     SOURCE_PATH_OUTSIDE = 430, "source-path-outside", "A path leads out of the repository",
-        "Only files of the commit can be named. Write a path without `..` beyond the root.\n";
+        "Only files of the commit can be named. Write a path without `..` beyond the root. Nothing live was changed; the other apps go on.\n";
     HOSTILE_NAME = 431, "hostile-name", "A name in the repository is refused",
-        "Names like `.git`, `..`, or with control characters are never read.\n";
+        "Names like `.git`, `..`, or with control characters are never read. Nothing live was changed; the other apps go on.\n";
     SOURCE_FILE_MISSING = 432, "source-file-missing", "The commit has no such file",
-        "Check the path and that the file is committed (`git status`).\n";
+        "Check the path and that the file is committed (`git status`). Nothing live was changed; the other apps go on.\n";
     NOT_A_FILE = 433, "not-a-file", "A file was expected and a folder is there, or the reverse",
-        "Check the path.\n";
+        "Check the path. Nothing live was changed; the other apps go on.\n";
     IN_SUBMODULE = 434, "in-submodule", "The path lies in a submodule",
-        "Submodules are not read.\n";
+        "Submodules are not read. Nothing live was changed; the other apps go on.\n";
     LINK_OUTSIDE = 435, "link-outside", "A link leads out of the repository, or in a circle",
-        "Links within the repository work; others are refused.\n";
+        "Links within the repository work; others are refused. Nothing live was changed; the other apps go on.\n";
     CASE_CLASH = 436, "case-clash", "Two names differ only in upper and lower case",
-        "On some systems they are one file. Rename one of them.\n";
+        "On some systems they are one file. Rename one of them. Nothing live was changed; the other apps go on.\n";
     SOURCE_FILE_TOO_LARGE = 437, "source-file-too-large", "The file is larger than allowed",
         "Manifests and the files that containers bind have a cap, so that one commit can't fill the memory.\n";
     READ_FAILED = 438, "read-failed", "A file can't be read",
-        "The operating system's own words follow.\n";
+        "The operating system's own words follow. Nothing live was changed; the other apps go on.\n";
 }
