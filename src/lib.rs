@@ -20,3 +20,4 @@ pub mod rollback;
 pub mod report;
 pub mod history;
 pub mod engine;
+pub mod demo;
