@@ -11,6 +11,7 @@
 #[macro_use]
 mod support;
 mod docker_client;
+mod compose_oracle;
 mod environment;
 mod guard;
 mod layering;

@@ -176,7 +176,7 @@ impl<'a> Context<'a> {
 
     /// The text of a scalar of a field called `name`; `None` for lists, mappings and null.
     pub fn node_text(&self, name: &str, node: &Node) -> Option<Text> {
-        node.as_text().map(|value| self.text_of(name, value, self.is_outside(&node.span)))
+        scalar(node).map(|value| self.text_of(name, value, self.is_outside(&node.span)))
     }
 
     /// Notes the values of plain fields that came from outside, so that the mask knows them.
@@ -238,6 +238,37 @@ pub(super) fn parsed<T>(
     value
 }
 
+/// A scalar as a container gets it. Compose hands over typed values, not their spelling: `1.10` becomes `1.1`, `0644`
+/// becomes `420`. People are right to quote such values; being different from `docker compose up` would help nobody.
+pub(super) fn scalar(node: &Node) -> Option<String> {
+    match &node.value {
+        Value::Int(number) => Some(number.to_string()),
+        Value::Float(number) => Some(go_float(*number, node.raw())),
+        _ => node.as_text(),
+    }
+}
+
+/// Go's `%v`: the shortest text that reads back, with an exponent below 1e-4 and from 1e21 on.
+fn go_float(number: f64, raw: Option<&str>) -> String {
+    if let Some(raw) = raw.filter(|raw| raw.bytes().all(|byte| byte.is_ascii_digit()) && !raw.starts_with('0')) {
+        // An unsigned number beyond 63 bits.
+        return raw.to_owned();
+    }
+    let size = number.abs();
+    if number.is_nan() {
+        "NaN".to_owned()
+    } else if number.is_infinite() {
+        if number > 0.0 { "+Inf".to_owned() } else { "-Inf".to_owned() }
+    } else if size == 0.0 || (1e-4..1e21).contains(&size) {
+        number.to_string()
+    } else {
+        let text = format!("{number:e}");
+        let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+        let (sign, digits) = exponent.strip_prefix('-').map_or(('+', exponent), |digits| ('-', digits));
+        format!("{mantissa}e{sign}{digits:0>2}")
+    }
+}
+
 /// A mapping of names to texts, or a list of `name=value`; values may be null or absent. The span is the value's.
 pub(super) fn pairs<'n>(
     fields: &mut Fields<'n, '_>,
@@ -253,7 +284,7 @@ pub(super) fn pairs<'n>(
                     Value::Sequence(_) | Value::Mapping(_) => {
                         fields.wrong(&format!("{key}.{}", item.key.value), "text, a number or a boolean", &item.value);
                     }
-                    _ => done.push((item.key.clone(), item.value.as_text(), &item.value)),
+                    _ => done.push((item.key.clone(), scalar(&item.value), &item.value)),
                 }
             }
         }
@@ -289,4 +320,31 @@ pub(super) fn text_map(cx: &Context<'_>, fields: &mut Fields<'_, '_>, key: &'sta
             (name.value, text)
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_handed_over_as_compose_does() {
+        for (raw, text) in [
+            ("1.10", "1.1"),
+            ("0644", "420"),
+            ("1_000", "1000"),
+            ("0x1F", "31"),
+            ("1e3", "1000"),
+            ("1e21", "1e+21"),
+            ("1e-5", "1e-05"),
+            ("18446744073709551615", "18446744073709551615"),
+            ("true", "true"),
+            ("1.2.3", "1.2.3"),
+        ] {
+            let node = Node::string("", File::new("x", raw).whole());
+            let mut node = node;
+            node.scalar = Some(crate::document::Scalar { raw: raw.into(), style: crate::document::Style::Plain });
+            let node = node.with_text(raw, crate::document::Dialect::Compose);
+            assert_eq!(scalar(&node).as_deref(), Some(text), "{raw}");
+        }
+    }
 }

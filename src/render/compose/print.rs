@@ -235,7 +235,10 @@ fn service(project: &Project, service: &Service) -> Value {
     let ulimits: Map<String, Value> = service
         .ulimits
         .iter()
-        .map(|(name, limit)| (name.clone(), json!({ "soft": limit.soft, "hard": limit.hard })))
+        .map(|(name, limit)| {
+            let one = if limit.soft == limit.hard { json!(limit.soft) } else { json!({ "soft": limit.soft, "hard": limit.hard }) };
+            (name.clone(), one)
+        })
         .collect();
     put("ulimits", (!ulimits.is_empty()).then_some(Value::Object(ulimits)));
     put("cap_add", list(&service.cap_add));
