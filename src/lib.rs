@@ -21,3 +21,4 @@ pub mod report;
 pub mod history;
 pub mod engine;
 pub mod demo;
+pub mod cli;

@@ -5,6 +5,9 @@
 //! know a terminal.
 
 pub mod exit;
+pub mod text;
+pub mod told;
+pub mod when;
 
 use std::time::Duration;
 

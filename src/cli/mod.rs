@@ -1,0 +1,140 @@
+//! The command line: one file per verb, and one printer.
+//!
+//! In: arguments, the environment, a terminal. Out: text on two streams and an [`Exit`]. Guaranteed: the same engine as in
+//! the service; standard output holds only the result, standard error only messages; nothing waits for an answer that
+//! nobody can give. Must not: decide anything that the service would have to decide again.
+
+mod args;
+mod environment;
+mod error;
+mod fields;
+mod help;
+mod logging;
+mod output;
+mod progress;
+mod style;
+mod table;
+mod topics;
+
+mod apply;
+mod completion;
+mod config;
+mod demo;
+mod diff;
+mod doctor;
+mod down;
+mod drift;
+mod explain;
+mod history;
+mod init;
+mod logs;
+mod man;
+mod plan;
+mod render;
+mod restart;
+mod resume;
+mod retry;
+mod rollback;
+mod schema;
+mod serve;
+mod status;
+mod suspend;
+mod takeover;
+mod validate;
+mod wait;
+mod why;
+
+use std::ffi::OsString;
+
+use clap::FromArgMatches as _;
+
+pub use args::{Cli, Command};
+pub use error::CommandError;
+
+use crate::report::Exit;
+use environment::Environment;
+use output::Output;
+
+/// What every verb gets.
+pub struct Context {
+    pub environment: Environment,
+    pub global: args::Global,
+    pub output: Output,
+}
+
+/// Runs one command line to its end.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+    let environment = match Environment::of_process() {
+        Ok(environment) => environment,
+        Err(error) => {
+            return output::last_words(
+                &format!("error: the current folder cannot be read: {error}\n"),
+                Exit::Usage,
+            );
+        }
+    };
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let command = help::command(help::width(&environment), help::color(&arguments));
+    let cli = match command
+        .try_get_matches_from(arguments)
+        .and_then(|found| Cli::from_arg_matches(&found))
+    {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A closed pipe is the reader's choice; there is nobody left to tell.
+            let _ = error.print();
+            return if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Done
+            };
+        }
+    };
+    let output = Output::new(&cli.global, &environment);
+    logging::start(&cli.global, &output);
+    let mut context = Context {
+        environment,
+        global: cli.global,
+        output,
+    };
+    match run(cli.command, &mut context) {
+        Ok(exit) => exit,
+        Err(error) => {
+            context.output.error(&error);
+            error.exit()
+        }
+    }
+}
+
+fn run(command: Command, context: &mut Context) -> Result<Exit, CommandError> {
+    match command {
+        Command::Explain(args) => explain::run(args, context),
+        Command::Schema(args) => schema::run(args, context),
+        Command::Completion(args) => completion::run(args, context),
+        Command::Man(args) => man::run(args, context),
+        Command::Plan(_)
+        | Command::Diff(_)
+        | Command::Apply(_)
+        | Command::Status(_)
+        | Command::Drift(_)
+        | Command::History(_)
+        | Command::Logs(_)
+        | Command::Restart(_)
+        | Command::Wait(_)
+        | Command::Why(_)
+        | Command::Rollback(_)
+        | Command::Retry(_)
+        | Command::Suspend(_)
+        | Command::Resume(_)
+        | Command::Down(_)
+        | Command::Takeover(_)
+        | Command::Init(_)
+        | Command::Validate(_)
+        | Command::Render(_)
+        | Command::Serve(_)
+        | Command::Demo(_)
+        | Command::Doctor(_)
+        | Command::Config(_)
+        | Command::DemoServer(_) => Err(CommandError::new(Exit::Usage, "this command is not built yet")),
+    }
+}
