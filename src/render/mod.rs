@@ -121,6 +121,11 @@ impl Places {
         self.0.insert(path.into(), place);
     }
 
+    /// The place of `path` itself.
+    pub fn exact(&self, path: &str) -> Option<&Place> {
+        self.0.get(path)
+    }
+
     /// The place of `path`, or of the closest thing around it that has one.
     pub fn find(&self, path: &str) -> Option<&Place> {
         let mut path = path;

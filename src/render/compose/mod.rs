@@ -222,6 +222,7 @@ impl<'a> Loader<'a> {
             self.cx.collect_outside(&value);
             let item = Item { key: item.key.clone(), value };
             note_places(&mut places, &format!("services.{name}"), &item.key.span, &item.value, 0);
+            alias_places(&mut places, &name);
             if let Some(service) = service::read(&self.cx, &item, diagnostics) {
                 project.services.insert(name.clone(), service);
                 nodes.insert(name, item);
@@ -367,6 +368,40 @@ fn tags(node: &Node, diagnostics: &mut Diagnostics) {
         Value::Sequence(items) => items.iter().for_each(|item| tags(item, diagnostics)),
         Value::Mapping(mapping) => mapping.iter().for_each(|item| tags(&item.value, diagnostics)),
         _ => {}
+    }
+}
+
+/// Fields of the model that a file writes under other keys: the first that is there is the place.
+const ALIASES: &[(&str, &[&str])] = &[
+    ("resources", &["deploy.resources", "mem_limit", "cpus"]),
+    ("resources.nano_cpus", &["deploy.resources.limits.cpus", "cpus"]),
+    ("resources.memory", &["deploy.resources.limits.memory", "mem_limit"]),
+    ("resources.memory_reservation", &["deploy.resources.reservations.memory", "mem_reservation"]),
+    ("resources.memory_swap", &["memswap_limit"]),
+    ("resources.memory_swappiness", &["mem_swappiness"]),
+    ("resources.pids_limit", &["deploy.resources.limits.pids", "pids_limit"]),
+    ("resources.cpu_shares", &["cpu_shares"]),
+    ("resources.cpu_period", &["cpu_period"]),
+    ("resources.cpu_quota", &["cpu_quota"]),
+    ("resources.cpuset", &["cpuset"]),
+    ("resources.blkio_weight", &["blkio_config.weight"]),
+    ("resources.oom_kill_disable", &["oom_kill_disable"]),
+    ("resources.oom_score_adj", &["oom_score_adj"]),
+    ("replicas", &["deploy.replicas", "scale"]),
+    ("update", &["deploy.update_config"]),
+    ("restart", &["deploy.restart_policy", "restart"]),
+    ("device_requests", &["gpus", "deploy.resources.reservations.devices"]),
+    ("job", &["x-driftless.job"]),
+    ("state", &["x-driftless.state"]),
+];
+
+/// Notes the places of [`ALIASES`].
+fn alias_places(places: &mut Places, service: &ServiceName) {
+    for (field, written) in ALIASES {
+        let path = |key: &str| format!("services.{service}.{key}");
+        if let Some(place) = written.iter().find_map(|key| places.exact(&path(key)).cloned()) {
+            places.note(path(field), place);
+        }
     }
 }
 

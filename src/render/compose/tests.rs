@@ -142,6 +142,8 @@ networks: { front: { driver: bridge } }
     let place = loaded.places.find("services.web.environment.MODE").unwrap();
     assert_eq!((place.line, &*place.file), (6, "apps/web/compose.yaml"));
     assert_eq!(loaded.places.find("services.db.environment.A").unwrap().line, 16);
+    assert_eq!(loaded.places.find("services.web.resources.memory").unwrap().line, 13);
+    assert_eq!(loaded.places.find("services.web.ports.8080:80/tcp").unwrap().line, 7);
     assert_eq!(loaded.places.find("services.web.nothing.there").unwrap().line, 3);
 }
 
