@@ -1,0 +1,689 @@
+//! Who turns the crank: sources that are followed, apps that are due, one run per app at a time.
+//!
+//! In: sources, the operator's files and engines, a [`Stop`]. Out: runs, recorded by [`cycle`](super::cycle()). Guaranteed: one
+//! run per app at a time; a newer commit ends the waits of an older one and goes next; a source that gives nothing changes
+//! nothing; one bad or slow app, source or target does not delay another by more than its interval. Must not: read a
+//! repository or an engine itself.
+//!
+//! ```text
+//! Follower (one task a source) ──News──▶ Supervisor ──due──▶ run (one task an app)
+//!      ▲ poll, watch, bell                  ▲    └─ Roster: who waits for what │
+//!      └ renders what changed               └────────────── how it ended ──────┘
+//! ```
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::gate::Permit;
+use crate::live::world::Target;
+use crate::names::{AppKey, AppName, SourceId};
+use crate::render::app::{DriftMode, SyncMode};
+use crate::render::{App, Inputs};
+use crate::report::{Failure, Run, Stage, Trigger};
+use crate::source::GitSource;
+
+use super::chronicle::Chronicle;
+use super::follow::{Followed, Follower, INTERRUPTED, News, Reading, Trouble, What};
+use super::orders::{Orders, orders};
+use super::roster::{Due, Gate, Last, Roster, Running, Slot, Want};
+use super::say;
+use super::schedule::{self, NextRun};
+use super::shutdown::Stop;
+use super::take_down::{TakeDown, TookDown};
+use super::vanish::{Census, Fate, fate};
+use super::world::{Commit, Options, Turn, World};
+
+/// What the operator gives, asked for anew each time.
+#[async_trait]
+pub trait Operator: Send + Sync {
+    /// Variables, secret files and env files for an app. Called on a blocking thread.
+    fn inputs(&self, source: &GitSource, app: &App) -> Result<Inputs, Failure>;
+    /// What an app may reach of its host.
+    fn permit(&self, app: &AppName) -> Permit;
+    /// The target that the repository names for an app, or the only one; it has to be among `allowed` (empty: all).
+    async fn target(&self, name: Option<&str>, allowed: &[String]) -> Result<Arc<dyn Target>, Failure>;
+}
+
+/// What turns: [`Engine`], or a test's.
+#[async_trait]
+pub trait Crank: Send + Sync {
+    /// One turn for one app.
+    async fn cycle(&self, turn: &Turn, world: &World, stop: &CancellationToken) -> Run;
+    /// Takes an app down; volumes stay.
+    async fn down(&self, turn: &Turn, world: &World, stop: &CancellationToken) -> Run;
+}
+
+/// The real one.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Engine;
+
+#[async_trait]
+impl Crank for Engine {
+    async fn cycle(&self, turn: &Turn, world: &World, stop: &CancellationToken) -> Run {
+        super::cycle(turn, world, stop).await
+    }
+
+    async fn down(&self, turn: &Turn, world: &World, stop: &CancellationToken) -> Run {
+        super::down(turn, world, stop).await
+    }
+}
+
+/// How fast it goes.
+#[derive(Clone, Copy)]
+pub struct Pace {
+    /// How many runs are under way at once. An app that has waited for its interval runs all the same.
+    pub at_once: usize,
+    /// How long an app has to be gone from Git before it is taken down.
+    pub vanish_after: Duration,
+    /// A number between 0 and 1, another one each time.
+    pub dice: fn() -> f64,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { at_once: 8, vanish_after: Duration::from_secs(10 * 60), dice }
+    }
+}
+
+fn dice() -> f64 {
+    let mut random = [0; 4];
+    // Without randomness everybody throws the same: the waits stay right, they are only not spread.
+    let _ = getrandom::fill(&mut random);
+    f64::from(u32::from_le_bytes(random)) / f64::from(u32::MAX)
+}
+
+/// The loop.
+pub struct Supervisor {
+    pub world: World,
+    pub sources: Vec<Followed>,
+    pub operator: Arc<dyn Operator>,
+    pub pace: Pace,
+    pub crank: Arc<dyn Crank>,
+}
+
+/// Why the loop does not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum SuperviseError {
+    #[error("there is nothing to follow")]
+    NoSource,
+    /// Apps are told apart by source and name, so one repository is followed at one ref.
+    #[error("the repository {0} is followed twice")]
+    Twice(SourceId),
+}
+
+/// How the loop ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// Runs that ended at a step boundary.
+    pub drained: usize,
+    /// Apps whose run was left in the middle; the next start concludes it.
+    pub left: Vec<AppKey>,
+}
+
+impl Supervisor {
+    /// A loop at the usual pace.
+    pub fn new(world: World, sources: Vec<Followed>, operator: Arc<dyn Operator>) -> Self {
+        Self { world, sources, operator, pace: Pace::default(), crank: Arc::new(Engine) }
+    }
+
+    /// Runs until `stop`.
+    pub async fn run(self, stop: &Stop) -> Result<Ended, SuperviseError> {
+        if self.sources.is_empty() {
+            return Err(SuperviseError::NoSource);
+        }
+        let mut ids = BTreeSet::new();
+        if let Some(twice) = self.sources.iter().find(|followed| !ids.insert(followed.source.id().clone())) {
+            return Err(SuperviseError::Twice(twice.source.id().clone()));
+        }
+        let (tell, news) = mpsc::channel(self.sources.len().max(4));
+        let sources = self.sources.iter().map(|followed| Source::new(followed.clone())).collect();
+        let mut floor = Floor {
+            chronicle: Chronicle::new(self.world.clone()),
+            house: self,
+            sources,
+            roster: Roster::default(),
+            runs: JoinSet::new(),
+            at_work: HashMap::new(),
+            stop: stop.clone(),
+        };
+        floor.turn(tell, news).await;
+        Ok(floor.drain().await)
+    }
+}
+
+/// What is known of a source.
+struct Source {
+    followed: Followed,
+    trouble: Option<Trouble>,
+    commit: Option<Commit>,
+    /// Apps that it has, usable or not.
+    present: BTreeSet<AppName>,
+    /// Whether it holds something without a usable name that can't be read.
+    strays: bool,
+    /// What was said of missing apps, so that it is said once.
+    said: Option<String>,
+}
+
+impl Source {
+    fn new(followed: Followed) -> Self {
+        Self { followed, trouble: None, commit: None, present: BTreeSet::new(), strays: false, said: None }
+    }
+}
+
+/// What a task of an app comes back with.
+enum Came {
+    Run(Box<Run>),
+    /// It came to no run.
+    Failed(Failure),
+    /// It is gone from Git and stays on its engine, with the reason.
+    Left(String),
+}
+
+/// The loop at work.
+struct Floor {
+    house: Supervisor,
+    chronicle: Chronicle,
+    sources: Vec<Source>,
+    roster: Roster,
+    runs: JoinSet<Came>,
+    at_work: HashMap<Id, AppKey>,
+    stop: Stop,
+}
+
+impl Floor {
+    async fn turn(&mut self, tell: mpsc::Sender<News>, mut news: mpsc::Receiver<News>) {
+        let mut followers = JoinSet::new();
+        let mut followed = HashMap::new();
+        for index in 0..self.sources.len() {
+            let task = followers.spawn(self.follower(index, &tell).follow());
+            followed.insert(task.id(), index);
+        }
+        let drain = self.stop.drain.clone();
+        loop {
+            self.launch();
+            let next = self.roster.next();
+            tokio::select! {
+                // A token stays cancelled: the next turn would see it too.
+                () = drain.cancelled() => break,
+                // `recv` and `join_next` are cancel-safe by their documentation: what was not returned is still there.
+                Some(news) = news.recv() => self.hear(news),
+                Some(ended) = self.runs.join_next_with_id() => self.ended(ended),
+                Some(ended) = followers.join_next_with_id() => {
+                    let id = match &ended {
+                        Ok((id, ())) => *id,
+                        Err(error) => error.id(),
+                    };
+                    // A follower only returns when the loop ends: this one broke, and is set up again.
+                    if let Some(index) = followed.remove(&id) {
+                        tracing::error!(source = %self.sources[index].followed.source.id(), "following broke off; it begins anew");
+                        let task = followers.spawn(self.follower(index, &tell).follow());
+                        followed.insert(task.id(), index);
+                    }
+                }
+                // A timer that loses is made anew from the roster.
+                () = until(next) => {}
+            }
+        }
+        // Followers write nothing: they end wherever they are.
+        followers.shutdown().await;
+    }
+
+    fn follower(&self, index: usize, tell: &mpsc::Sender<News>) -> Follower {
+        Follower::new(
+            index,
+            self.sources[index].followed.clone(),
+            Arc::clone(&self.house.operator),
+            self.house.pace,
+            tell.clone(),
+            self.stop.bell(),
+            self.stop.drain.clone(),
+        )
+    }
+
+    /// Waits for runs to end at a step boundary, unless even that is too long.
+    async fn drain(mut self) -> Ended {
+        let mut ended = Ended::default();
+        let leave = self.stop.leave.clone();
+        loop {
+            tokio::select! {
+                // A token stays cancelled.
+                () = leave.cancelled() => break,
+                // Cancel-safe: a run that was not returned is still in the set.
+                came = self.runs.join_next_with_id() => match came {
+                    Some(came) => {
+                        ended.drained += 1;
+                        self.ended(came);
+                    }
+                    None => break,
+                },
+            }
+        }
+        ended.left = self.at_work.values().cloned().collect();
+        self.runs.shutdown().await;
+        ended
+    }
+
+    fn hear(&mut self, news: News) {
+        let index = news.source;
+        match news.what {
+            What::Trouble(trouble) => self.trouble(index, trouble),
+            What::Unchanged => {
+                self.recovered(index);
+                self.missing(index);
+            }
+            What::Read(reading) => {
+                self.recovered(index);
+                self.read(index, reading);
+                self.missing(index);
+            }
+        }
+    }
+
+    /// A source gave nothing: it is said, and nothing live is changed for it.
+    fn trouble(&mut self, index: usize, trouble: Trouble) {
+        let source = &mut self.sources[index];
+        if source.trouble.as_ref() == Some(&trouble) {
+            return;
+        }
+        let id = source.followed.source.id().clone();
+        let hint = trouble.help.as_deref().unwrap_or("it is tried again");
+        tracing::warn!(source = %id, code = trouble.code, "{}; nothing is changed ({hint})", trouble.text);
+        source.trouble = Some(trouble.clone());
+        let mut keys: BTreeSet<AppKey> = self.chronicle.known(&id).into_iter().collect();
+        keys.extend(self.roster.0.keys().filter(|key| key.source == id).cloned());
+        for key in keys {
+            self.chronicle.error(&key, &trouble.code, &trouble.text);
+        }
+    }
+
+    fn recovered(&mut self, index: usize) {
+        let source = &mut self.sources[index];
+        let Some(trouble) = source.trouble.take() else { return };
+        let id = source.followed.source.id().clone();
+        tracing::info!(source = %id, "it can be read again");
+        for key in self.chronicle.known(&id) {
+            self.chronicle.no_error(&key, &trouble.code);
+        }
+    }
+
+    fn read(&mut self, index: usize, reading: Reading) {
+        let source = &mut self.sources[index];
+        let id = source.followed.source.id().clone();
+        let interval = source.followed.interval;
+        let commit = reading.commit;
+        let moved = source.commit.as_ref().is_none_or(|before| before.revision != commit.revision);
+        if moved {
+            tracing::info!(source = %id, revision = commit.revision.short(), apps = reading.apps.len(), "{:?}", commit.subject);
+        }
+        source.commit = Some(commit.clone());
+        source.present.clear();
+        source.strays = false;
+        source.said = None;
+        let key = |app: AppName| AppKey { source: id.clone(), app };
+        for one in reading.apps {
+            let key = key(one.app.name.clone());
+            self.sources[index].present.insert(key.app.clone());
+            match one.result {
+                Ok(desired) => self.want(&key, index, interval, one.app, desired, &commit),
+                Err(why) => self.broken(&key, index, interval, &commit, why),
+            }
+        }
+        for (name, why) in reading.broken {
+            match AppName::try_from(name.as_str()) {
+                Ok(app) => {
+                    let known = self.roster.0.contains_key(&key(app.clone()))
+                        || self.chronicle.known(&id).iter().any(|known| known.app == app);
+                    // A name that nothing is known by may be a known app's folder.
+                    self.sources[index].strays |= !known;
+                    self.sources[index].present.insert(app.clone());
+                    self.broken(&key(app), index, interval, &commit, why);
+                }
+                Err(_) => {
+                    self.sources[index].strays = true;
+                    if moved {
+                        tracing::warn!(source = %id, code = why.code, "{name} can't be used: {}", why.message);
+                    }
+                }
+            }
+        }
+        let present = &self.sources[index].present;
+        for (key, slot) in &mut self.roster.0 {
+            let gone = key.source == id && !present.contains(&key.app);
+            if gone && !matches!(slot.want, Want::Absent | Want::Left | Want::Down { .. }) {
+                tracing::warn!(app = %key.app, "it is gone from {id} at {}; nothing is taken down yet", commit.revision.short());
+                slot.want = Want::Absent;
+                slot.request = None;
+            }
+        }
+    }
+
+    fn want(
+        &mut self,
+        key: &AppKey,
+        index: usize,
+        interval: Duration,
+        app: App,
+        desired: Arc<crate::render::Desired>,
+        commit: &Commit,
+    ) {
+        let now = Instant::now();
+        let known = self.roster.0.contains_key(key);
+        let first = if known { Trigger::Commit } else { self.chronicle.first(key, &commit.revision) };
+        let slot = self.roster.0.entry(key.clone()).or_insert_with(|| Slot::new(index, interval, now));
+        let before = slot.content().cloned();
+        let same_commit = slot.revision() == Some(&commit.revision);
+        let returned = matches!(slot.want, Want::Absent | Want::Left | Want::Down { .. });
+        let new = before.as_ref() != Some(&desired.content);
+        slot.target = app.target.clone();
+        slot.want = Want::Release { app: Box::new(app), desired, commit: commit.clone() };
+        slot.said = None;
+        if new {
+            slot.ask(first);
+            // A commit that changes the app is a new chance: it does not wait for the back-off of the old one.
+            slot.failures = 0;
+            slot.pre_empt();
+        } else if !same_commit {
+            slot.ask(Trigger::Tick);
+        }
+        if returned {
+            self.chronicle.present(key);
+        }
+    }
+
+    fn broken(&mut self, key: &AppKey, index: usize, interval: Duration, commit: &Commit, why: Failure) {
+        let now = Instant::now();
+        let slot = self.roster.0.entry(key.clone()).or_insert_with(|| Slot::new(index, interval, now));
+        if let Want::Broken { revision, why: before } = &slot.want
+            && *revision == commit.revision
+            && *before == why
+        {
+            return;
+        }
+        slot.want = Want::Broken { revision: commit.revision.clone(), why: why.clone() };
+        slot.request = None;
+        let run = self.chronicle.failed(key, commit, Trigger::Commit, why);
+        say::run(&run, 0, None);
+        self.chronicle.present(key);
+    }
+
+    /// Apps that the store knows and the source no longer has (decision 25).
+    fn missing(&mut self, index: usize) {
+        let source = &self.sources[index];
+        let Some(commit) = source.commit.clone() else { return };
+        let id = source.followed.source.id().clone();
+        let known = self.chronicle.owning(&id);
+        let absent: Vec<AppKey> =
+            known.iter().filter(|key| !source.present.contains(&key.app)).cloned().collect();
+        if absent.is_empty() {
+            return;
+        }
+        let census = Census {
+            known: known.len(),
+            absent: absent.len(),
+            present: source.present.len(),
+            uncertain: source.strays,
+        };
+        let mut say = None;
+        for key in absent {
+            let busy = self.roster.0.get(&key).is_some_and(|slot| {
+                slot.running.is_some() || matches!(slot.want, Want::Down { .. } | Want::Left)
+            });
+            if busy {
+                continue;
+            }
+            let counted = !census.uncertain && census.present > 0;
+            let (fetches, gone_for) = self.chronicle.missed(&key, counted);
+            match fate(&census, fetches, gone_for, self.house.pace.vanish_after) {
+                Fate::Wait => {}
+                Fate::Unknown => {
+                    say = Some(format!("{} can't be told to be gone: {}", key.app, match census.present {
+                        0 => "the source shows no app at all",
+                        _ => "something in it can't be read",
+                    }));
+                }
+                Fate::TooMany => {
+                    let text = format!(
+                        "{} of {} apps are gone from Git: too many to take down without a person",
+                        census.absent, census.known
+                    );
+                    self.chronicle.error(&key, TOO_MANY, &text);
+                    say = Some(format!("{text} (driftless down {})", key.app));
+                }
+                Fate::Down => {
+                    let interval = self.sources[index].followed.interval;
+                    let now = Instant::now();
+                    let slot = self.roster.0.entry(key).or_insert_with(|| Slot::new(index, interval, now));
+                    slot.want = Want::Down { commit: commit.clone() };
+                    slot.next = now;
+                }
+            }
+        }
+        let source = &mut self.sources[index];
+        if say.is_some() && source.said != say {
+            tracing::warn!(source = %id, "{}; nothing is taken down", say.as_deref().unwrap_or_default());
+            source.said = say;
+        }
+    }
+
+    /// Starts what is due: new commits first, then who has waited longest.
+    fn launch(&mut self) {
+        if self.stop.drain.is_cancelled() {
+            return;
+        }
+        let now = Instant::now();
+        let mut due: Vec<(bool, Instant, AppKey, Due)> = Vec::new();
+        let mut closed = Vec::new();
+        for key in self.roster.0.keys() {
+            if let Some(slot) = self.roster.0.get(key)
+                && slot.running.is_none()
+                && matches!(slot.request, Some(Trigger::Commit | Trigger::Recovery))
+                && let Gate::Closed(why) = self.roster.gate(key)
+                && slot.said.as_ref() != Some(&why)
+            {
+                closed.push((key.clone(), why));
+            }
+        }
+        for (key, why) in closed {
+            self.wait_for(&key, why);
+        }
+        let keys: Vec<AppKey> = self.roster.0.keys().cloned().collect();
+        for key in keys {
+            let what = self.roster.due(&key, now);
+            let Some(slot) = self.roster.0.get_mut(&key) else { continue };
+            match what {
+                None => slot.due_since = None,
+                Some(what) => {
+                    let since = *slot.due_since.get_or_insert(now);
+                    due.push((slot.request.is_none(), since, key, what));
+                }
+            }
+        }
+        due.sort_by(|a, b| (a.0, a.1, &a.2).cmp(&(b.0, b.1, &b.2)));
+        for (_, since, key, what) in due {
+            let overdue =
+                self.roster.0.get(&key).is_some_and(|slot| since + slot.interval <= now);
+            // An app that has waited for an interval runs beside the others: slow ones must not hold it up.
+            if self.runs.len() < self.house.pace.at_once || overdue {
+                self.start(&key, what);
+            }
+        }
+    }
+
+    /// Says once that an app waits for one that failed.
+    fn wait_for(&mut self, key: &AppKey, why: String) {
+        let Some(slot) = self.roster.0.get_mut(key) else { return };
+        let Want::Release { commit, .. } = &slot.want else { return };
+        let commit = commit.clone();
+        slot.said = Some(why.clone());
+        let run =
+            self.chronicle.refused(key, &commit, WAITS, why, "it follows by itself once that one is well");
+        say::run(&run, 0, None);
+    }
+
+    fn start(&mut self, key: &AppKey, what: Due) {
+        let Some(slot) = self.roster.0.get_mut(key) else { return };
+        slot.due_since = None;
+        let followed = &self.sources[slot.source].followed;
+        let (operator, crank) = (Arc::clone(&self.house.operator), Arc::clone(&self.house.crank));
+        let (world, drain) = (self.house.world.clone(), self.stop.drain.clone());
+        let allowed = followed.targets.clone();
+        let waits = drain.child_token();
+        let (revision, content, task) = match &slot.want {
+            Want::Absent | Want::Left | Want::Broken { .. } => return,
+            Want::Down { commit } => {
+                let down = TakeDown {
+                    key: key.clone(),
+                    commit: commit.clone(),
+                    target: slot.target.clone(),
+                    allowed,
+                    waits: waits.clone(),
+                };
+                let task = self.runs.spawn(async move {
+                    match down.run(operator.as_ref(), crank.as_ref(), &world, &drain).await {
+                        Ok(TookDown::Run(run)) => Came::Run(run),
+                        Ok(TookDown::Left(why)) => Came::Left(why),
+                        Err(failure) => Came::Failed(failure),
+                    }
+                });
+                (None, None, task)
+            }
+            Want::Release { app, desired, commit } => {
+                let manual = app.rules.sync == SyncMode::Manual;
+                let found = if manual || what == Due::Keep {
+                    orders(&world, key, desired, what == Due::Keep)
+                } else {
+                    Ok(Orders::Git)
+                };
+                let (wanted, at) = match found {
+                    Ok(Orders::Git) => (Arc::clone(desired), commit.clone()),
+                    Ok(Orders::Effective { desired, commit, why }) => {
+                        if slot.said.as_ref() != Some(&why) && what == Due::Run {
+                            tracing::info!(app = %key.app, "{why}");
+                            slot.said = Some(why);
+                        }
+                        (Arc::new(*desired), commit)
+                    }
+                    Ok(Orders::Rest(why)) => {
+                        if what == Due::Run {
+                            slot.request = None;
+                            slot.last = Some(Last { revision: Some(commit.revision.clone()), bad: None });
+                        }
+                        slot.next = Instant::now() + schedule::tick(slot.interval, (self.house.pace.dice)());
+                        if slot.said.as_ref() != Some(&why) {
+                            tracing::info!(app = %key.app, "{why}");
+                            slot.said = Some(why);
+                        }
+                        return;
+                    }
+                    Err(error) => {
+                        tracing::error!(app = %key.app, "the store can't be read: {error}");
+                        slot.next = Instant::now() + schedule::tick(slot.interval, (self.house.pace.dice)());
+                        return;
+                    }
+                };
+                let trigger = match what {
+                    Due::Run => slot.request.take().unwrap_or(Trigger::Tick),
+                    Due::Keep => Trigger::Tick,
+                };
+                let mut permit = operator.permit(&app.name);
+                permit.unattended = true;
+                let options = Options {
+                    permit,
+                    report_drift: app.rules.drift == DriftMode::Report,
+                    ..Options::default()
+                };
+                let (name, content) = (app.target.clone(), wanted.content.clone());
+                let (key, waits) = (key.clone(), waits.clone());
+                let revision = (what == Due::Run).then(|| commit.revision.clone());
+                let task = self.runs.spawn(async move {
+                    let target = match operator.target(name.as_deref(), &allowed).await {
+                        Ok(target) => target,
+                        Err(failure) => return Came::Failed(failure),
+                    };
+                    let turn = Turn { key, target, desired: wanted, commit: at, trigger, options, waits };
+                    Came::Run(Box::new(crank.cycle(&turn, &world, &drain).await))
+                });
+                (revision, Some(content), task)
+            }
+        };
+        self.at_work.insert(task.id(), key.clone());
+        self.chronicle.busy(key);
+        slot.running = Some(Running { waits, revision, content });
+    }
+
+    fn ended(&mut self, ended: Result<(Id, Came), JoinError>) {
+        let (id, came) = match ended {
+            Ok(ended) => ended,
+            Err(error) => {
+                let failure = Failure {
+                    stage: Stage::Apply,
+                    code: INTERRUPTED.to_owned(),
+                    message: "the run broke off; this is a bug".to_owned(),
+                    place: None,
+                    help: Some("please report it with the log around this line".to_owned()),
+                    retry: true,
+                    touched: true,
+                };
+                (error.id(), Came::Failed(failure))
+            }
+        };
+        let Some(key) = self.at_work.remove(&id) else { return };
+        self.chronicle.idle(&key);
+        let Some(slot) = self.roster.0.get_mut(&key) else { return };
+        let running = slot.running.take();
+        let dice = (self.house.pace.dice)();
+        let at = running.and_then(|running| running.revision);
+        let run = match came {
+            Came::Run(run) => *run,
+            Came::Failed(failure) => {
+                let (commit, trigger) = match &slot.want {
+                    Want::Release { commit, .. } | Want::Down { commit } => (commit.clone(), Trigger::Tick),
+                    _ => return,
+                };
+                self.chronicle.failed(&key, &commit, trigger, failure)
+            }
+            Came::Left(why) => {
+                slot.want = Want::Left;
+                tracing::warn!(app = %key.app, "it is gone from Git; {why}");
+                return;
+            }
+        };
+        let failed = schedule::is_failure(&run);
+        slot.failures = if failed { slot.failures.saturating_add(1) } else { 0 };
+        let next = schedule::next_run(&run, slot.failures);
+        let delay = next.delay(slot.interval, dice);
+        let now = Instant::now();
+        slot.next = now + delay.unwrap_or(slot.interval);
+        if matches!(slot.want, Want::Down { .. }) && !failed && next != NextRun::Never {
+            slot.want = Want::Absent;
+        }
+        if at.is_some() && say::concludes(&run) {
+            slot.last = Some(Last { revision: at, bad: say::bad(&run) });
+        }
+        if failed || std::mem::replace(&mut slot.noted_next, failed) {
+            slot.noted_next = failed;
+            self.chronicle.next_attempt(&key, delay.filter(|_| failed));
+        }
+        say::run(&run, slot.failures, delay.filter(|_| failed || next == NextRun::OnChange));
+    }
+}
+
+/// An app that is left out because one before it failed.
+pub(super) const WAITS: &str = "E0630";
+/// Too many apps are gone at once.
+pub(super) const TOO_MANY: &str = "E0631";
+
+async fn until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
+
