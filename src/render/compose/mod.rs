@@ -125,7 +125,7 @@ impl<'a> Loader<'a> {
         environment::load_variables(&mut cx, diagnostics);
         let mut loader = Loader { cx, app, top };
         let name = loader.name(&root.span, diagnostics)?;
-        loader.compose_variables(&name, file, &root.span, diagnostics);
+        loader.compose_variables(file, &root.span, diagnostics);
         let done = loader.project(name, &root.span, diagnostics);
         *diagnostics = loader.cx.conclude(std::mem::take(diagnostics));
         Some((done?, loader.cx.secrets.take().into_iter().collect()))
@@ -146,6 +146,12 @@ impl<'a> Loader<'a> {
         };
         match ProjectName::try_from(raw) {
             Ok(name) => {
+                let wanted = self.cx.variables.get("COMPOSE_PROJECT_NAME");
+                if wanted.is_some_and(|wanted| wanted.value != name.as_str()) {
+                    let message = "COMPOSE_PROJECT_NAME has no effect here: the project is named in the file";
+                    let warning = Diagnostic::warning(Code::NO_EFFECT, whole, message);
+                    diagnostics.push(warning.with_help("write `name:` at the top"));
+                }
                 self.cx.variables.set("COMPOSE_PROJECT_NAME", name.as_str(), false);
                 Some(name)
             }
@@ -157,7 +163,7 @@ impl<'a> Loader<'a> {
     }
 
     /// Variables that steer Compose itself. None is dropped in silence.
-    fn compose_variables(&self, name: &ProjectName, file: &str, whole: &Span, diagnostics: &mut Diagnostics) {
+    fn compose_variables(&self, file: &str, whole: &Span, diagnostics: &mut Diagnostics) {
         let given = |variable: &str| self.cx.variables.get(variable).map(|variable| variable.value.clone());
         let own = file.rsplit('/').next().unwrap_or(file);
         if given("COMPOSE_FILE").is_some_and(|files| files.trim_start_matches("./") != own) {
@@ -165,11 +171,6 @@ impl<'a> Loader<'a> {
                 Diagnostic::error(Code::OVERRIDE_FILE, whole, "COMPOSE_FILE names other files than this one")
                     .with_help("several files for one app are not supported yet; name the one file under `path` in driftless.yaml"),
             );
-        }
-        let wanted = self.cx.inputs.variables.get("COMPOSE_PROJECT_NAME").cloned();
-        if wanted.is_some_and(|wanted| wanted != name.as_str()) {
-            let message = "COMPOSE_PROJECT_NAME has no effect here: the project is named in the file";
-            diagnostics.push(Diagnostic::warning(Code::NO_EFFECT, whole, message).with_help("write `name:` at the top"));
         }
     }
 

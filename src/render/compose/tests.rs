@@ -438,6 +438,15 @@ fn override_files_are_refused_unless_one_file_is_named() {
 }
 
 #[test]
+fn variables_that_steer_compose_are_not_dropped_in_silence() {
+    let file = ("apps/web/compose.yaml", "services: {a: {image: x}}");
+    let named = load_with(&[file, ("apps/web/.env", "COMPOSE_PROJECT_NAME=other")], &Inputs::default()).unwrap();
+    assert_eq!((named.project.name.as_str(), named.warnings.len()), ("web", 1));
+    let files = load_with(&[file, ("apps/web/.env", "COMPOSE_FILE=compose.yaml:prod.yaml")], &Inputs::default());
+    assert_eq!(files.unwrap_err().iter().next().map(|one| one.code), Some(Code::OVERRIDE_FILE));
+}
+
+#[test]
 fn build_beside_an_image_is_a_warning() {
     let loaded = load_text("services: {a: {image: x, build: .}}").unwrap();
     assert_eq!(loaded.warnings.len(), 1);
