@@ -12,6 +12,10 @@ mod prune;
 mod basis;
 mod lifecycle;
 pub mod text;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 

@@ -4,9 +4,9 @@
 //! inventory or labels prove ours; containers before networks; volumes only by name and with `prune: all`; nothing at all
 //! beyond the budget. Must not: delete what a profile only left out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::live::docker::op::Op;
+use crate::live::docker::op::{ContainerRef, Op};
 use crate::live::world::{Container, Inventory, Observed, Owner};
 use crate::names::{Digest, Kind, ResourceKey};
 use crate::render::app::Prune;
@@ -38,7 +38,7 @@ fn later(kind: Kind, name: &str, action: Action, cause: Cause) -> Change {
 pub(crate) fn undeclared(
     scene: &Scene<'_>,
     used_networks: &BTreeSet<String>,
-    set_aside: &BTreeSet<String>,
+    set_aside: &BTreeMap<String, String>,
 ) -> Vec<Change> {
     let declared = declared(scene.project());
     let mut changes = Vec::new();
@@ -64,15 +64,21 @@ pub(crate) fn undeclared(
             if scene.owned(container).is_some_and(|owned| owned.parked.is_some()) {
                 continue;
             }
+            let aside = set_aside.get(&*container.id.0);
             deleted.insert(&container.id.0);
-            if runs(container) && !set_aside.contains(&*container.id.0) {
+            if runs(container) && aside.is_none() {
                 change.steps.push(Step::Op(Op::Stop {
                     container: id(container),
                     grace: None,
                 }));
             }
+            let name = aside.unwrap_or(&container.name).clone();
+            let container = ContainerRef::Id {
+                id: container.id.clone(),
+                name,
+            };
             change.steps.push(Step::Op(Op::RemoveContainer {
-                container: id(container),
+                container,
                 force: false,
             }));
         }

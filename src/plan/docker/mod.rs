@@ -19,11 +19,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::live::docker::op::{ContainerRef, Op};
 use crate::live::world::{Inventory, Observed};
-use crate::names::{Digest, ServiceName};
+use crate::names::{Digest, Kind, ResourceKey, ServiceName};
 use crate::render::Desired;
 
 use super::images::Resolved;
-use super::{Change, Problem, Stance, Step, order, prune};
+use super::{Change, Phase, Problem, Stance, Step, order, prune};
 
 use request::Setting;
 use scene::{Scene, Stable};
@@ -127,6 +127,7 @@ pub(crate) fn decide(
     changes.extend(prune::parked(&scene, &revived, release));
     changes.extend(prune::undeclared(&scene, &used, &decided.set_aside));
     once(&mut changes);
+    containers_first(&mut changes);
     Outcome {
         changes,
         problems: decided.problems,
@@ -158,6 +159,24 @@ fn reaches(
         }
     }
     false
+}
+
+/// Deletions are walked side by side: networks and volumes wait until the containers that use them are gone.
+fn containers_first(changes: &mut [Change]) {
+    let late = |change: &Change| change.phase == Phase::AfterBake;
+    let mut services: Vec<ResourceKey> = changes
+        .iter()
+        .filter(|change| late(change) && change.key.kind == Kind::Service)
+        .map(|change| change.key.clone())
+        .collect();
+    services.sort();
+    services.dedup();
+    for change in changes
+        .iter_mut()
+        .filter(|change| late(change) && change.key.kind != Kind::Service)
+    {
+        change.needs.clone_from(&services);
+    }
 }
 
 /// A container is removed once, by the first change that does it.

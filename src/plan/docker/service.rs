@@ -39,7 +39,7 @@ pub(crate) struct Decided {
     /// One-shots that have nothing to do.
     pub jobs_done: BTreeSet<ServiceName>,
     /// Containers that were parked early for a host port that they hold.
-    pub set_aside: BTreeSet<String>,
+    pub set_aside: BTreeMap<String, String>,
 }
 
 /// What a change does to the containers of a service.
@@ -502,7 +502,7 @@ impl<'a> Turn<'a> {
         let ids = self.parent_ids.clone();
         let resolve = |name: &str| ids.get(name).cloned();
         let mut new = self.new(index, before_start, &resolve);
-        new.aside = decided.set_aside.contains(&*old.id.0);
+        new.aside = decided.set_aside.contains_key(&*old.id.0);
         let name = new.final_name();
         if let Some(parked) = parked {
             let steps = new.revive(parked, Some((old, &fate)));
@@ -725,7 +725,9 @@ impl<'a> Turn<'a> {
             patience: steps::patience(self.scene, self.name, self.service),
         }));
         self.made(reference);
-        self.notes.push("runs once".to_owned());
+        if old.is_empty() {
+            self.notes.push("runs once".to_owned());
+        }
         let action = if old.is_empty() {
             Action::Create
         } else {
@@ -1075,7 +1077,7 @@ impl<'a> Turn<'a> {
 
 /// Sets a container of another service aside, because a new one needs the host port that it holds.
 pub(crate) fn early(scene: &Scene<'_>, decided: &mut Decided, container: &Container) -> Vec<Step> {
-    if !decided.set_aside.insert(container.id.0.to_string()) {
+    if decided.set_aside.contains_key(&*container.id.0) {
         return Vec::new();
     }
     let suffix = scene
@@ -1086,5 +1088,8 @@ pub(crate) fn early(scene: &Scene<'_>, decided: &mut Decided, container: &Contai
     if scene.name_taken(&aside) {
         aside = format!("{aside}-{}", container.id.short().get(..7).unwrap_or("old"));
     }
+    decided
+        .set_aside
+        .insert(container.id.0.to_string(), aside.clone());
     set_aside(container, &Fate::Park(aside))
 }
