@@ -12,6 +12,7 @@
 mod support;
 mod docker_client;
 mod compose_oracle;
+mod docker_target;
 mod environment;
 mod guard;
 mod layering;
