@@ -370,6 +370,25 @@ on_engines! {
         });
     }
 
+    fn downtime_is_what_the_engine_saw(engine) {
+        run(async {
+            let mut app = App::on(engine).await;
+            let web = app.create("web", sleeper()).await;
+            app.op(Op::Start { container: web.clone() }).await;
+            let before = app.target.observe(&app.ask).await.unwrap();
+            app.op(Op::Stop { container: web.clone(), grace: Some(0) }).await;
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            app.op(Op::Start { container: web.clone() }).await;
+            let after = [app.only().await];
+            // The tests that share this engine may have filled its memory of events; then there is no figure.
+            if let Some(gaps) = app.target.service_gaps(&app.ask, &before, &after).await.unwrap() {
+                let gap = gaps["web"];
+                assert!(gap >= Duration::from_millis(300) && gap < Duration::from_secs(20), "{gap:?}");
+            }
+            app.remove(&web).await;
+        });
+    }
+
     fn logs_are_followed_to_the_end(engine) {
         run(async {
             let mut app = App::on(engine).await;

@@ -17,5 +17,6 @@ mod observe;
 mod execute;
 pub mod logs;
 mod events;
+mod gaps;
 mod probe;
 pub mod target;

@@ -3,6 +3,7 @@
 //! In: an [`Endpoint`] and where credentials are. Out: observations, receipts, logs. Guaranteed: what [`Target`] promises; one
 //! engine for the life of the value. Must not: decide.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,16 +11,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use hyper::http::Method;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::client::{CHANGE_DEADLINE, Client, path};
+use super::container::Asker;
 use super::credentials::Credentials;
 use super::endpoint::Endpoint;
 use super::error::{LiveError, Problem};
 use super::info::Info;
 use super::logs::{Line, LogAsk};
 use super::op::Op;
-use super::{events, execute, logs, observe, probe};
+use super::{events, execute, gaps, logs, observe, probe};
 use crate::clock::{Clock, Timestamp};
 use crate::image::ImageRef;
 use crate::live::world::{Ask, Container, ContainerId, Engine, Observed, Receipt, Symbols, Target};
@@ -85,6 +87,24 @@ impl DockerTarget {
         each: impl FnMut(Line) + Send,
     ) -> Result<(), LiveError> {
         logs::follow(&self.client, id, ask, each).await
+    }
+
+    /// How long each service had no running, healthy container since `before`, by the engine's events; `None` when the engine no
+    /// longer remembers all of them. `after` tells which new containers have a healthcheck.
+    pub async fn service_gaps(
+        &self,
+        ask: &Ask,
+        before: &Observed,
+        after: &[Container],
+    ) -> Result<Option<BTreeMap<String, Duration>>, LiveError> {
+        let now = self.clock.now();
+        // Unfiltered: only the count of all events tells whether the oldest were dropped.
+        let events = events::past(&self.client, before.at, now, &Value::Object(Map::new())).await?;
+        if events.len() >= gaps::REMEMBERED {
+            return Ok(None);
+        }
+        let asker = Asker { instance: &ask.instance, key: &ask.key, project: &ask.project };
+        Ok(Some(gaps::gaps(&before.containers, after, &events, asker, now.as_nanosecond())))
     }
 
     /// Makes a one-layer image out of a root file system (a tar archive) and returns its id. `changes` are Dockerfile lines
