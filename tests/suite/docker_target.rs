@@ -139,7 +139,7 @@ on_engines! {
             let made = app.only().await;
             assert_eq!((&made.state, made.health, made.started_at), (&State::Created, Health::None, None));
             assert_eq!(made.name, app.name("api"));
-            app.op(Op::CopyFiles { container: api.clone(), files: vec![file("/run/secrets/db", "from-git"), file("/tmp/x", "y")] }).await;
+            app.op(Op::CopyFiles { container: api.clone(), root: "/".into(), files: vec![file("/run/secrets/db", "from-git"), file("/tmp/x", "y")] }).await;
             app.op(Op::ConnectNetwork { network: second.clone(), container: api.clone(), endpoint: json!({ "Aliases": ["db", "api"] }) }).await;
             app.op(Op::Start { container: api.clone() }).await;
             // It runs already: success.
@@ -243,6 +243,27 @@ on_engines! {
             assert_eq!(app.target.execute(&unknown, &app.symbols).await.unwrap_err().kind(), driftless::live::FailureKind::Bug);
             app.remove(&side).await;
             app.remove(&main).await;
+        });
+    }
+
+    fn files_reach_a_read_only_container_through_a_volume(engine) {
+        run(async {
+            let mut app = App::on(engine).await;
+            let volume = app.name("files");
+            app.op(Op::CreateVolume { name: volume.clone(), body: json!({}) }).await;
+            let body = json!({
+                "Image": "base:1", "Cmd": ["cat", "/run/secrets/db"],
+                "HostConfig": { "ReadonlyRootfs": true, "Mounts": [{ "Type": "volume", "Source": volume, "Target": "/run/secrets" }] },
+            });
+            let reader = app.create("reader", body).await;
+            let copy = |root: &str| Op::CopyFiles { container: reader.clone(), root: root.into(), files: vec![file("/run/secrets/db", "from-git")] };
+            assert!(app.target.execute(&copy("/"), &app.symbols).await.is_err());
+            app.op(copy("/run/secrets")).await;
+            app.op(Op::Start { container: reader.clone() }).await;
+            let ended = app.until("it has ended", |one| one.state == State::Exited).await;
+            assert_eq!(app.target.logs(&ended.id, 5).await.unwrap(), ["from-git"]);
+            app.remove(&reader).await;
+            app.op(Op::RemoveVolume { name: volume }).await;
         });
     }
 

@@ -10,8 +10,8 @@
 
 #[macro_use]
 mod support;
-mod docker_client;
 mod compose_oracle;
+mod docker_client;
 mod docker_target;
 mod environment;
 mod guard;
