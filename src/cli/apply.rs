@@ -4,7 +4,13 @@ use std::time::Duration;
 
 use clap::Args as ClapArgs;
 
-use super::args::{Scope, duration};
+use super::args::{Prune, Scope, duration};
+use super::planned::{Planned, Plans, SavedPlan};
+use super::session::{Access, Session, block_on};
+use super::{CommandError, Context, plan};
+use crate::engine::{Expected, Options, cycle};
+use crate::render::App;
+use crate::report::{Exit, Run};
 
 /// Makes live state as Git says, and rolls back what fails
 ///
@@ -34,3 +40,150 @@ driftless apply                  # shows the plan and asks
 driftless apply --yes --wait     # for scripts; exit code 7: rolled back
 driftless apply web --yes --wait=5m
 driftless apply web.plan --yes   # refused when Git or live state moved";
+
+
+/// Runs the verb.
+pub fn run(args: &Args, context: &mut Context) -> Result<Exit, CommandError> {
+    block_on(async {
+        let saved = saved_plan(args, context)?;
+        let asked: Vec<String> = match &saved {
+            Some(saved) => saved.apps.iter().map(|app| app.app.to_string()).collect(),
+            None => args.what.clone(),
+        };
+        let (prune, adopt) = match &saved {
+            Some(saved) => (saved.prune.as_deref().and_then(prune_word), saved.adopt),
+            None => (args.scope.prune, args.scope.adopt),
+        };
+        let session = Session::open(context, Access::Write, "apply").await?;
+        if let Some(saved) = &saved
+            && (saved.source != session.snapshot.source || saved.revision != session.snapshot.commit.revision)
+        {
+            return Err(stale("Git moved since this plan was made"));
+        }
+        let apps = session.apps(&asked)?;
+        let options = |app: &App| Options {
+            no_rollback: args.no_rollback,
+            wait: args.wait.flatten(),
+            ..session.options(app, prune, adopt)
+        };
+        let mut plans = Plans::make(&session, apps, "apply", options).await;
+        plans.broken.extend(session.broken(&asked));
+        if !args.yes && plans.acts() {
+            plan::show(&session, &plans, context)?;
+            confirm(context)?;
+        } else {
+            plans.say_broken(&context.output);
+        }
+        let broken = plans.broken_exit();
+        let expected: Vec<Option<Expected>> = plans
+            .planned
+            .iter()
+            .map(|planned| match &saved {
+                Some(saved) => saved.apps.iter().find(|app| app.app == planned.app.name).map(|app| app.expected()),
+                None if args.yes => None,
+                None => Some(Expected { release: planned.look.git.release.clone(), basis: planned.look.git.basis.clone() }),
+            })
+            .collect();
+        super::signals::drain(&session.stop, context);
+        let runs = apply_all(&session, plans.planned, expected).await;
+        session.listener.end();
+        show_runs(&runs, context)?;
+        let exit = Exit::worst(runs.iter().map(Run::exit).chain([broken]));
+        Ok(super::signals::exit(&session.stop, exit))
+    })
+}
+
+/// Applies apps in the order of `after`; those that do not wait for each other go on at once.
+async fn apply_all(session: &Session, planned: Vec<Planned>, expected: Vec<Option<Expected>>) -> Vec<Run> {
+    let mut left: Vec<(Planned, Option<Expected>)> = planned.into_iter().zip(expected).collect();
+    let mut runs: Vec<Run> = Vec::new();
+    while !left.is_empty() {
+        let names: Vec<_> = left.iter().map(|(planned, _)| planned.app.name.clone()).collect();
+        let (ready, later): (Vec<_>, Vec<_>) =
+            left.into_iter().partition(|(planned, _)| !planned.app.after.iter().any(|name| names.contains(name)));
+        let work = ready.into_iter().map(|(planned, expected)| {
+            let failed = planned.app.after.iter().find(|name| {
+                runs.iter().any(|run| run.key.app == **name && run.exit() != Exit::Done)
+            });
+            let refused = failed.map(|name| format!("`after: {name}` did not end well"));
+            async move {
+                let mut turn = planned.turn;
+                turn.options.expect = expected;
+                match refused {
+                    Some(why) => super::planned::skipped(&turn, &session.world, &planned.target, why),
+                    None => cycle(&turn, &session.world, &session.stop).await,
+                }
+            }
+        });
+        let done = futures_util::future::join_all(work).await;
+        runs.extend(done);
+        left = later;
+    }
+    runs
+}
+
+/// Prints what runs came to.
+pub fn show_runs(runs: &[Run], context: &Context) -> Result<(), CommandError> {
+    let output = &context.output;
+    if output.for_machines() {
+        #[derive(serde::Serialize)]
+        struct Item<'a> {
+            #[serde(flatten)]
+            run: &'a Run,
+            #[serde(rename = "exitCode")]
+            exit_code: u8,
+        }
+        let items: Vec<Item<'_>> = runs.iter().map(|run| Item { run, exit_code: run.exit().code() }).collect();
+        return output.value("Runs", &serde_json::json!({ "items": items }));
+    }
+    if output.format == super::args::Format::Markdown {
+        output.result(&crate::report::told::markdown(runs, &plan::now()));
+        return Ok(());
+    }
+    output.text(&crate::report::told::runs(runs, &plan::now(), output.width().unwrap_or(0)));
+    Ok(())
+}
+
+fn saved_plan(args: &Args, context: &Context) -> Result<Option<SavedPlan>, CommandError> {
+    let [only] = args.what.as_slice() else { return Ok(None) };
+    let path = context.environment.folder.join(only);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let unreadable = |error: &(dyn std::error::Error + 'static)| {
+        CommandError::new(Exit::Usage, format!("`{only}` is not a plan that `driftless plan --out` saved")).because(error)
+    };
+    let bytes = std::fs::read(&path).map_err(|error| unreadable(&error))?;
+    serde_json::from_slice(&bytes).map(Some).map_err(|error| unreadable(&error))
+}
+
+fn prune_word(word: &str) -> Option<Prune> {
+    match word {
+        "none" => Some(Prune::None),
+        "safe" => Some(Prune::Safe),
+        "all" => Some(Prune::All),
+        _ => None,
+    }
+}
+
+fn stale(why: &str) -> CommandError {
+    CommandError::new(Exit::Refused, why).code("E0612").hint("make a new one: driftless plan --out FILE").note("nothing was changed")
+}
+
+/// Asks on a terminal; elsewhere it refuses, and never hangs.
+pub fn confirm(context: &Context) -> Result<(), CommandError> {
+    if context.global.no_input || !context.environment.stdin {
+        return Err(CommandError::new(Exit::Refused, "nobody can confirm here, so nothing was changed").hint("say --yes"));
+    }
+    context.output.write_err("Apply this? Only `yes` is taken: ");
+    let mut answer = String::new();
+    std::io::stdin()
+        .read_line(&mut answer)
+        .map_err(|error| CommandError::new(Exit::Refused, "the answer can't be read").because(&error))?;
+    if answer.trim() == "yes" {
+        Ok(())
+    } else {
+        Err(CommandError::new(Exit::Refused, "not confirmed, so nothing was changed"))
+    }
+}
+

@@ -12,6 +12,9 @@ mod help;
 mod logging;
 mod output;
 mod progress;
+mod session;
+mod planned;
+mod signals;
 mod style;
 mod table;
 mod topics;
@@ -112,9 +115,9 @@ fn run(command: Command, context: &mut Context) -> Result<Exit, CommandError> {
         Command::Schema(args) => schema::run(args, context),
         Command::Completion(args) => completion::run(args, context),
         Command::Man(args) => man::run(args, context),
-        Command::Plan(_)
-        | Command::Diff(_)
-        | Command::Apply(_)
+        Command::Plan(args) => plan::run(&args, context),
+        Command::Apply(args) => apply::run(&args, context),
+        Command::Diff(_)
         | Command::Status(_)
         | Command::Drift(_)
         | Command::History(_)

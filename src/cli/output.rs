@@ -267,6 +267,12 @@ fn colored(when: When, environment: &Environment, terminal: bool) -> bool {
     }
 }
 
+/// A message to standard error from where no [`Output`] is at hand (a signal).
+pub fn say_err(text: &str) {
+    // Nobody is left to be told that standard error is gone.
+    let _ = write_to(&mut std::io::stderr().lock(), text, false);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

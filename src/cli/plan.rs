@@ -4,7 +4,13 @@ use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 
-use super::args::Scope;
+use super::args::{Format, Prune, Scope};
+use super::planned::{Plans, SavedApp, SavedPlan};
+use super::session::{Access, Session, block_on};
+use super::{Context, CommandError};
+use crate::clock::{Clock as _, SystemClock};
+use crate::report::Exit;
+use crate::report::when::Now;
 
 /// Shows what `apply` would change, and who moved: Git or live state
 ///
@@ -34,3 +40,105 @@ driftless plan web --ref feature-x      # one app at another branch
 driftless plan --local .                # uncommitted changes included
 driftless plan --out web.plan           # later: driftless apply web.plan
 driftless plan -o markdown              # for a pull request";
+
+
+/// The moment and the zone that texts are made for.
+pub fn now() -> Now {
+    Now { at: SystemClock.now(), zone: jiff::tz::TimeZone::system() }
+}
+
+/// Runs the verb.
+pub fn run(args: &Args, context: &mut Context) -> Result<Exit, CommandError> {
+    block_on(async {
+        let session = match &args.local {
+            Some(folder) => Session::open_local(context, folder, "plan").await?,
+            None => Session::open(context, Access::Read, "plan").await?,
+        };
+        let apps = session.apps(&args.apps)?;
+        let mut plans = Plans::make(&session, apps, "plan", |app| session.options(app, args.scope.prune, args.scope.adopt)).await;
+        plans.broken.extend(session.broken(&args.apps));
+        show(&session, &plans, context)?;
+        if let Some(file) = &args.out {
+            save(&session, &plans, args, context, file)?;
+        }
+        let exit = plans.broken_exit();
+        Ok(match (args.detailed_exitcode, exit) {
+            (true, Exit::Done) if plans.acts() => Exit::Usage,
+            (true, Exit::Done) => Exit::Done,
+            // `--detailed-exitcode` has codes of its own (product.md): 0 empty, 1 error, 2 changes.
+            (true, _) => Exit::Differences,
+            (false, exit) => exit,
+        })
+    })
+}
+
+/// Prints plans in the form that was asked for.
+pub fn show(session: &Session, plans: &Plans, context: &Context) -> Result<(), CommandError> {
+    let output = &context.output;
+    match output.format {
+        Format::Json | Format::Yaml => output.value("Plan", &serde_json::json!({
+            "source": session.snapshot.source,
+            "revision": session.snapshot.commit.revision,
+            "history": !session.no_history,
+            "plans": plans.views(),
+        }))?,
+        Format::Markdown => output.result(&plans.markdown()),
+        Format::Name => plans.planned.iter().filter(|planned| super::planned::acts(planned)).for_each(|planned| {
+            output.result(&format!("{}\n", planned.app.name));
+        }),
+        Format::Table | Format::Wide => output.text(&plans.text(session, &now())),
+    }
+    plans.say_broken(output);
+    if plans.planned.is_empty() && plans.broken.is_empty() {
+        output.note("no app is declared here for this target; `driftless init` shows what is looked for");
+    }
+    if session.no_history {
+        output.note("no history here yet: holds are unknown");
+    }
+    let uncommitted = &session.snapshot.uncommitted;
+    if !uncommitted.is_empty() {
+        let first: Vec<&str> = uncommitted.iter().take(3).map(|one| one.path.as_str()).collect();
+        let more = if uncommitted.len() > 3 { format!(" and {} more", uncommitted.len() - 3) } else { String::new() };
+        output.note(&format!(
+            "not included, because not committed: {}{more}; `driftless plan --local .` includes them",
+            first.join(", ")
+        ));
+    }
+    Ok(())
+}
+
+fn save(session: &Session, plans: &Plans, args: &Args, context: &Context, file: &std::path::Path) -> Result<(), CommandError> {
+    if !plans.broken.is_empty() {
+        return Err(CommandError::new(Exit::Invalid, "a plan with broken apps is not saved").hint("name the apps that are to be in it"));
+    }
+    let saved = SavedPlan {
+        api_version: super::output::API_VERSION.to_owned(),
+        kind: "SavedPlan".to_owned(),
+        source: session.snapshot.source.clone(),
+        revision: session.snapshot.commit.revision.clone(),
+        target: session.settings.target.value.clone(),
+        adopt: args.scope.adopt,
+        prune: args.scope.prune.map(|prune| match prune {
+            Prune::None => "none".to_owned(),
+            Prune::Safe => "safe".to_owned(),
+            Prune::All => "all".to_owned(),
+        }),
+        apps: plans
+            .planned
+            .iter()
+            .map(|planned| SavedApp {
+                app: planned.app.name.clone(),
+                release: planned.look.git.release.clone(),
+                basis: planned.look.git.basis.clone(),
+            })
+            .collect(),
+        text: plans.text(session, &now()).to_string(),
+    };
+    let path = context.environment.folder.join(file);
+    let bytes = serde_json::to_vec_pretty(&saved)
+        .map_err(|error| CommandError::new(Exit::ApplyFailed, "the plan can't be written").because(&error))?;
+    std::fs::write(&path, bytes)
+        .map_err(|error| CommandError::new(Exit::ApplyFailed, format!("`{}` can't be written", file.display())).because(&error))?;
+    context.output.note(&format!("saved: `driftless apply {}` does exactly this, or refuses", file.display()));
+    Ok(())
+}
