@@ -6,4 +6,11 @@
 
 pub mod images;
 pub mod program;
+pub mod repository;
 pub mod server;
+pub mod shell;
+pub mod story;
+pub mod visitor;
+pub mod witness;
+
+pub use story::{Demo, DemoError, run};

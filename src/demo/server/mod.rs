@@ -15,6 +15,8 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+pub use check::get;
+
 /// Where a role says what it does: the container's output.
 pub type Say = Arc<dyn Fn(&str) + Send + Sync>;
 
