@@ -115,6 +115,8 @@ fn run(command: Command, context: &mut Context) -> Result<Exit, CommandError> {
         Command::Schema(args) => schema::run(args, context),
         Command::Completion(args) => completion::run(args, context),
         Command::Man(args) => man::run(args, context),
+        Command::Demo(args) => demo::run(args, context),
+        Command::DemoServer(args) => demo::serve(&args, context),
         Command::Plan(args) => plan::run(&args, context),
         Command::Apply(args) => apply::run(&args, context),
         Command::Diff(_)
@@ -135,9 +137,7 @@ fn run(command: Command, context: &mut Context) -> Result<Exit, CommandError> {
         | Command::Validate(_)
         | Command::Render(_)
         | Command::Serve(_)
-        | Command::Demo(_)
         | Command::Doctor(_)
-        | Command::Config(_)
-        | Command::DemoServer(_) => Err(CommandError::new(Exit::Usage, "this command is not built yet")),
+        | Command::Config(_) => Err(CommandError::new(Exit::Usage, "this command is not built yet")),
     }
 }

@@ -10,11 +10,23 @@ use super::images::PREFIX;
 /// `examples/repo`, as it was when the program was built.
 pub const FILES: &[(&str, &str)] = &[
     ("README.md", include_str!("../../examples/repo/README.md")),
-    ("driftless.yaml", include_str!("../../examples/repo/driftless.yaml")),
+    (
+        "driftless.yaml",
+        include_str!("../../examples/repo/driftless.yaml"),
+    ),
     ("apps/web/.env", include_str!("../../examples/repo/apps/web/.env")),
-    ("apps/web/compose.yaml", include_str!("../../examples/repo/apps/web/compose.yaml")),
-    ("apps/web/proxy.conf", include_str!("../../examples/repo/apps/web/proxy.conf")),
-    ("apps/jobs/compose.yaml", include_str!("../../examples/repo/apps/jobs/compose.yaml")),
+    (
+        "apps/web/compose.yaml",
+        include_str!("../../examples/repo/apps/web/compose.yaml"),
+    ),
+    (
+        "apps/web/proxy.conf",
+        include_str!("../../examples/repo/apps/web/proxy.conf"),
+    ),
+    (
+        "apps/jobs/compose.yaml",
+        include_str!("../../examples/repo/apps/jobs/compose.yaml"),
+    ),
 ];
 
 /// Whose commits they are.
@@ -49,7 +61,10 @@ impl Names {
     pub fn put_into(&self, text: &str) -> String {
         text.replace("name: shop-jobs\n", &format!("name: {}\n", self.jobs))
             .replace("name: shop\n", &format!("name: {}\n", self.web))
-            .replace("docker compose -p shop ps", &format!("docker compose -p {} ps", self.web))
+            .replace(
+                "docker compose -p shop ps",
+                &format!("docker compose -p {} ps", self.web),
+            )
             .replace("SHOP_PORT=8080", &format!("SHOP_PORT={}", self.port))
             .replace(PREFIX, &self.images)
     }
@@ -100,7 +115,10 @@ impl Repository {
             std::fs::create_dir_all(file.parent().unwrap_or(folder))?;
             std::fs::write(file, names.put_into(text))?;
         }
-        Ok(Self { folder: folder.to_owned(), git })
+        Ok(Self {
+            folder: folder.to_owned(),
+            git,
+        })
     }
 
     /// Where it lies.
@@ -113,13 +131,20 @@ impl Repository {
         let file = self.folder.join(path);
         let before = std::fs::read_to_string(&file)?;
         if !before.contains(old) {
-            return Err(RepositoryError::NotThere { what: old.to_owned(), path: path.to_owned() });
+            return Err(RepositoryError::NotThere {
+                what: old.to_owned(),
+                path: path.to_owned(),
+            });
         }
         let after = before.replacen(old, new, 1);
         std::fs::write(&file, &after)?;
         let diff = similar::TextDiff::from_lines(&before, &after);
-        let changed = diff.iter_all_changes().filter(|change| change.tag() != similar::ChangeTag::Equal);
-        Ok(changed.map(|change| format!("{}{}", change.tag(), change.to_string().trim_end())).collect())
+        let changed = diff
+            .iter_all_changes()
+            .filter(|change| change.tag() != similar::ChangeTag::Equal);
+        Ok(changed
+            .map(|change| format!("{}{}", change.tag(), change.to_string().trim_end()))
+            .collect())
     }
 
     /// Commits everything.
@@ -131,7 +156,9 @@ impl Repository {
         let tree = self.git.find_tree(index.write_tree()?)?;
         let parent = self.git.head().ok().and_then(|head| head.peel_to_commit().ok());
         let parents: Vec<&git2::Commit<'_>> = parent.iter().collect();
-        let id = self.git.commit(Some("HEAD"), &author, &author, message, &tree, &parents)?;
+        let id = self
+            .git
+            .commit(Some("HEAD"), &author, &author, message, &tree, &parents)?;
         Ok(id.to_string()[..7].to_owned())
     }
 }
@@ -172,7 +199,12 @@ mod tests {
             assert!(!own.lines().any(|line| line.starts_with("name: shop")), "{path}");
         }
         let all: String = FILES.iter().map(|(_, text)| names.put_into(text)).collect();
-        for expected in ["name: demo-1a2b-shop\n", "name: demo-1a2b-jobs\n", "SHOP_PORT=41000", "localhost/driftless-demo-1a2b/web:1.8.2"] {
+        for expected in [
+            "name: demo-1a2b-shop\n",
+            "name: demo-1a2b-jobs\n",
+            "SHOP_PORT=41000",
+            "localhost/driftless-demo-1a2b/web:1.8.2",
+        ] {
             assert!(all.contains(expected), "{expected}");
         }
     }
@@ -180,8 +212,15 @@ mod tests {
     #[test]
     fn every_image_of_the_example_is_made() {
         for (path, text) in FILES.iter().filter(|(path, _)| path.ends_with("compose.yaml")) {
-            for name in text.split(PREFIX).skip(1).map(|rest| rest.split_whitespace().next().unwrap()) {
-                assert!(IMAGES.iter().any(|image| image.name == name), "{path} wants {name}");
+            for name in text
+                .split(PREFIX)
+                .skip(1)
+                .map(|rest| rest.split_whitespace().next().unwrap())
+            {
+                assert!(
+                    IMAGES.iter().any(|image| image.name == name),
+                    "{path} wants {name}"
+                );
             }
         }
     }
@@ -191,7 +230,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let repository = Repository::create(folder.path(), &Names::new("1a2b", 41000)).unwrap();
         let first = repository.commit("first", 1_700_000_000).unwrap();
-        let lines = repository.edit("apps/web/compose.yaml", "web:1.8.2", "web:1.9.0").unwrap();
+        let lines = repository
+            .edit("apps/web/compose.yaml", "web:1.8.2", "web:1.9.0")
+            .unwrap();
         assert_eq!(lines.len(), 2, "{lines:?}");
         assert!(lines[0].starts_with('-') && lines[1].starts_with('+') && lines[1].ends_with("web:1.9.0"));
         let second = repository.commit("second", 1_700_000_001).unwrap();

@@ -61,16 +61,26 @@ impl Shell {
     pub async fn run(
         &self,
         arguments: &[&str],
-        line: &(dyn Fn(&str) + Send + Sync),
+        line: &dyn Fn(&str),
         stop: &CancellationToken,
     ) -> Result<Ran, ShellError> {
-        let failed = |source| ShellError::Io { program: self.program.display().to_string(), source };
+        let failed = |source| ShellError::Io {
+            program: self.program.display().to_string(),
+            source,
+        };
         // One pipe for both streams, so that the lines stay in the order in which they were written.
         let (reader, writer) = std::io::pipe().map_err(failed)?;
         let mut command = Command::new(&self.program);
-        command.args(arguments).current_dir(&self.folder).env_clear().kill_on_drop(true);
+        command
+            .args(arguments)
+            .current_dir(&self.folder)
+            .env_clear()
+            .kill_on_drop(true);
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
-        command.stdin(Stdio::null()).stdout(writer.try_clone().map_err(failed)?).stderr(writer);
+        command
+            .stdin(Stdio::null())
+            .stdout(writer.try_clone().map_err(failed)?)
+            .stderr(writer);
         let mut child = command.spawn().map_err(failed)?;
         // The command holds the pipe's other end: without this the lines would never end.
         drop(command);
@@ -99,7 +109,10 @@ impl Shell {
             return Err(error);
         }
         let status = child.wait().await.map_err(failed)?;
-        Ok(Ran { code: status.code(), text })
+        Ok(Ran {
+            code: status.code(),
+            text,
+        })
     }
 }
 

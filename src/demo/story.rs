@@ -41,10 +41,14 @@ pub struct Demo {
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
     /// Another machine's engine.
-    #[error("the demo makes and breaks containers, so it runs on an engine of this machine only, and {0} is not one")]
+    #[error(
+        "the demo makes and breaks containers, so it runs on an engine of this machine only, and {0} is not one"
+    )]
     Remote(String),
     /// An engine for other programs than this one.
-    #[error("the engine runs {engine} containers, and this program, of which the demo's images are made, is for {program}")]
+    #[error(
+        "the engine runs {engine} containers, and this program, of which the demo's images are made, is for {program}"
+    )]
     Platform {
         /// What the engine runs.
         engine: String,
@@ -92,7 +96,7 @@ impl From<ShellError> for DemoError {
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Tells the whole story. `say` prints a line.
-pub async fn run(demo: &Demo, say: &(dyn Fn(&str) + Send + Sync), stop: &CancellationToken) -> Result<(), DemoError> {
+pub async fn run(demo: &Demo, say: &dyn Fn(&str), stop: &CancellationToken) -> Result<(), DemoError> {
     let Address::Unix(socket) = demo.endpoint.address() else {
         return Err(DemoError::Remote(demo.endpoint.to_string()));
     };
@@ -102,7 +106,9 @@ pub async fn run(demo: &Demo, say: &(dyn Fn(&str) + Send + Sync), stop: &Cancell
     // Without randomness two demos at once would meet; one alone still works.
     let _ = getrandom::fill(&mut random);
     let id = hex::encode(random);
-    let folder = tempfile::Builder::new().prefix("driftless-demo-").tempdir_in(&demo.temporary);
+    let folder = tempfile::Builder::new()
+        .prefix("driftless-demo-")
+        .tempdir_in(&demo.temporary);
     let folder = folder.map_err(RepositoryError::Io)?;
     let names = Names::new(&id, free_port().map_err(RepositoryError::Io)?);
     let instance = format!("demo-{id}");
@@ -113,7 +119,11 @@ pub async fn run(demo: &Demo, say: &(dyn Fn(&str) + Send + Sync), stop: &Cancell
     set("DRIFTLESS_STATE", folder.path().join("state").into());
     set("DRIFTLESS_INSTANCE", instance.clone().into());
     set(if demo.color { "CLICOLOR_FORCE" } else { "NO_COLOR" }, "1".into());
-    let shell = Shell { program: demo.program.clone(), folder: folder.path().join("shop"), variables };
+    let shell = Shell {
+        program: demo.program.clone(),
+        folder: folder.path().join("shop"),
+        variables,
+    };
     std::fs::create_dir_all(folder.path().join("home")).map_err(RepositoryError::Io)?;
     let witness = Witness::new(&client, &names, &instance);
     let mut story = Story {
@@ -128,7 +138,10 @@ pub async fn run(demo: &Demo, say: &(dyn Fn(&str) + Send + Sync), stop: &Cancell
         commits: 0,
     };
     let info = client.info();
-    story.say(&format!("Docker {} at {}; nothing here needs a network, and nothing stays.", info.version, demo.endpoint));
+    story.say(&format!(
+        "Docker {} at {}; nothing here needs a network, and nothing stays.",
+        info.version, demo.endpoint
+    ));
     let told = story.tell(&info.platform).await;
     // Also after a failure or a Ctrl-C: what was made goes.
     let removed = story.clean_up(told.is_ok()).await;
@@ -136,7 +149,10 @@ pub async fn run(demo: &Demo, say: &(dyn Fn(&str) + Send + Sync), stop: &Cancell
     removed?;
     let took = begun.elapsed();
     (story.say)("");
-    story.say(&format!("All of it happened, in {}. Try it on a repository of your own: driftless plan", seconds(took)));
+    story.say(&format!(
+        "All of it happened, in {}. Try it on a repository of your own: driftless plan",
+        seconds(took)
+    ));
     Ok(())
 }
 
@@ -153,7 +169,7 @@ struct Story<'a> {
     shell: Shell,
     witness: &'a Witness<'a>,
     names: &'a Names,
-    say: &'a (dyn Fn(&str) + Send + Sync),
+    say: &'a dyn Fn(&str),
     stop: &'a CancellationToken,
     color: bool,
     step: u32,
@@ -185,7 +201,10 @@ impl Story<'_> {
         let begun = Instant::now();
         let own = format!("{}/{}", std::env::consts::OS, processor());
         if platform != own {
-            return Err(DemoError::Platform { engine: platform.to_owned(), program: own });
+            return Err(DemoError::Platform {
+                engine: platform.to_owned(),
+                program: own,
+            });
         }
         let maps = std::fs::read_to_string("/proc/self/maps").map_err(DemoError::Images)?;
         let program = Program::read(&self.shell.program, &maps).map_err(DemoError::Images)?;
@@ -195,7 +214,11 @@ impl Story<'_> {
             // A half-loaded archive leaves whole images or none; those that are there are removed.
             () = self.stop.cancelled() => return Err(DemoError::Interrupted),
         }
-        self.say(&format!("{} images made of this program itself, in {}.", IMAGES.len(), seconds(begun.elapsed())));
+        self.say(&format!(
+            "{} images made of this program itself, in {}.",
+            IMAGES.len(),
+            seconds(begun.elapsed())
+        ));
         Ok(())
     }
 
@@ -216,7 +239,11 @@ impl Story<'_> {
         self.driftless(&["apply", "--yes"], 0).await?;
         self.no_change_since(since).await?;
         let same = self.witness.services().await? == before;
-        self.check(same, "the same containers run since the same second", "a container is not the one it was")?;
+        self.check(
+            same,
+            "the same containers run since the same second",
+            "a container is not the one it was",
+        )?;
         self.done();
         Ok(())
     }
@@ -236,15 +263,24 @@ impl Story<'_> {
         self.check(
             healed.restart == "unless-stopped" && healed.id == database.id,
             "the database's restart policy is back, and its container was not replaced for that",
-            &format!("the database's restart policy is {:?}, its container {}", healed.restart, healed.id),
+            &format!(
+                "the database's restart policy is {:?}, its container {}",
+                healed.restart, healed.id
+            ),
         )?;
         self.driftless(&["drift"], 0).await?;
         self.done();
         Ok(())
     }
 
-    async fn ship_a_broken_release(&mut self, repository: &Repository, visitor: Option<&Visitor>) -> Result<(), DemoError> {
-        self.heading("Ship a broken release: it fails its health gate, and the proven one stays or comes back");
+    async fn ship_a_broken_release(
+        &mut self,
+        repository: &Repository,
+        visitor: Option<&Visitor>,
+    ) -> Result<(), DemoError> {
+        self.heading(
+            "Ship a broken release: it fails its health gate, and the proven one stays or comes back",
+        );
         let lines = repository.edit("apps/web/compose.yaml", "web:1.8.2", "web:1.9.0")?;
         self.commit(repository, "The shop 1.9.0", &lines)?;
         let before = visitor.map(Visitor::counts);
@@ -267,10 +303,18 @@ impl Story<'_> {
         Ok(())
     }
 
-    async fn ship_the_fix(&mut self, repository: &Repository, visitor: Option<&Visitor>) -> Result<(), DemoError> {
+    async fn ship_the_fix(
+        &mut self,
+        repository: &Repository,
+        visitor: Option<&Visitor>,
+    ) -> Result<(), DemoError> {
         self.heading("Ship the fix: a commit that changes the app lifts the hold");
         let line = "      SHOP_NAME: The corner shop\n";
-        let lines = repository.edit("apps/web/compose.yaml", line, &format!("{line}      SHOP_CURRENCY: EUR\n"))?;
+        let lines = repository.edit(
+            "apps/web/compose.yaml",
+            line,
+            &format!("{line}      SHOP_CURRENCY: EUR\n"),
+        )?;
         self.commit(repository, "Give the shop its currency", &lines)?;
         let before = visitor.map(Visitor::counts);
         self.driftless(&["apply", "--yes"], 0).await?;
@@ -302,11 +346,24 @@ impl Story<'_> {
         let begun = Instant::now();
         self.line(&self.bold(&format!("$ driftless {}", arguments.join(" "))));
         let bar = self.dim("│");
-        let ran = self.shell.run(arguments, &|line| self.line(format!("{bar} {line}").trim_end()), self.stop).await?;
+        let ran = self
+            .shell
+            .run(
+                arguments,
+                &|line| self.line(format!("{bar} {line}").trim_end()),
+                self.stop,
+            )
+            .await?;
         let code = ran.code.map_or("by a signal".to_owned(), |code| code.to_string());
-        self.line(&format!("{bar} {}", self.dim(&format!("[exit {code}, {}]", seconds(begun.elapsed())))));
+        self.line(&format!(
+            "{bar} {}",
+            self.dim(&format!("[exit {code}, {}]", seconds(begun.elapsed())))
+        ));
         if ran.code != Some(expected) {
-            return self.not_so(format!("`driftless {}` ended with {code}, not {expected}", arguments.join(" ")));
+            return self.not_so(format!(
+                "`driftless {}` ended with {code}, not {expected}",
+                arguments.join(" ")
+            ));
         }
         Ok(ran.text)
     }
@@ -329,8 +386,14 @@ impl Story<'_> {
         let image = format!("{}web:{version}", self.names.images);
         let trouble = loop {
             let services = self.witness.services().await?;
-            let ill = SERVICES.iter().find(|name| !services.get(**name).is_some_and(Seen::well));
-            let open = JOBS.iter().find(|name| !services.get(**name).is_some_and(|job| job.state == "exited" && job.exit_code == 0));
+            let ill = SERVICES
+                .iter()
+                .find(|name| !services.get(**name).is_some_and(Seen::well));
+            let open = JOBS.iter().find(|name| {
+                !services
+                    .get(**name)
+                    .is_some_and(|job| job.state == "exited" && job.exit_code == 0)
+            });
             let other = services.get("app").filter(|app| app.image != image);
             let trouble = match (ill, open, other) {
                 (None, None, None) => break None,
@@ -346,11 +409,18 @@ impl Story<'_> {
         if let Some(trouble) = trouble {
             return self.not_so(trouble);
         }
-        self.good(&format!("the engine says: {} run and are healthy, the app is {version}, the jobs ended with 0", SERVICES.join(", ")));
+        self.good(&format!(
+            "the engine says: {} run and are healthy, the app is {version}, the jobs ended with 0",
+            SERVICES.join(", ")
+        ));
         // From inside a container the host's port is out of reach; the engine's word is enough then.
         if let Some(page) = self.front_page().await {
             let told = format!("{} says: {page}", self.url());
-            self.check(page.contains(version), &told, &format!("{told}, which is not {version}"))?;
+            self.check(
+                page.contains(version),
+                &told,
+                &format!("{told}, which is not {version}"),
+            )?;
         }
         Ok(())
     }
@@ -368,7 +438,10 @@ impl Story<'_> {
     fn shopping(&self, visitor: Option<&Visitor>, before: Option<(u64, u64)>) {
         if let (Some((good, bad)), Some((good_before, bad_before))) = (visitor.map(Visitor::counts), before) {
             let (good, bad) = (good - good_before, bad - bad_before);
-            self.remark(&format!("a customer asked {} times meanwhile: {good} answers, {bad} failures", good + bad));
+            self.remark(&format!(
+                "a customer asked {} times meanwhile: {good} answers, {bad} failures",
+                good + bad
+            ));
         }
     }
 
@@ -401,7 +474,10 @@ impl Story<'_> {
             return Err(DemoError::Interrupted);
         }
         self.line(&format!("{} {what}", self.paint("31", "✘")));
-        Err(DemoError::NotSo { step: self.step, what })
+        Err(DemoError::NotSo {
+            step: self.step,
+            what,
+        })
     }
 
     fn heading(&mut self, text: &str) {
@@ -441,7 +517,11 @@ impl Story<'_> {
     }
 
     fn paint(&self, code: &str, text: &str) -> String {
-        if self.color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+        if self.color {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
     }
 }
 

@@ -47,6 +47,9 @@ impl Visitor {
 
     /// Good and bad answers so far.
     pub fn counts(&self) -> (u64, u64) {
-        (self.counts.good.load(Ordering::Relaxed), self.counts.bad.load(Ordering::Relaxed))
+        (
+            self.counts.good.load(Ordering::Relaxed),
+            self.counts.bad.load(Ordering::Relaxed),
+        )
     }
 }

@@ -44,14 +44,26 @@ pub struct Seen {
 
 impl Seen {
     fn of(inspect: &Value) -> Self {
-        let text = |pointer: &str| inspect.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let text = |pointer: &str| {
+            inspect
+                .pointer(pointer)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
         Self {
             id: text("/Id"),
             name: text("/Name").trim_start_matches('/').to_owned(),
             image: text("/Config/Image"),
             state: text("/State/Status"),
-            health: inspect.pointer("/State/Health/Status").and_then(Value::as_str).map(str::to_owned),
-            exit_code: inspect.pointer("/State/ExitCode").and_then(Value::as_i64).unwrap_or_default(),
+            health: inspect
+                .pointer("/State/Health/Status")
+                .and_then(Value::as_str)
+                .map(str::to_owned),
+            exit_code: inspect
+                .pointer("/State/ExitCode")
+                .and_then(Value::as_i64)
+                .unwrap_or_default(),
             started_at: text("/State/StartedAt"),
             restart: text("/HostConfig/RestartPolicy/Name"),
         }
@@ -66,7 +78,11 @@ impl Seen {
 impl<'a> Witness<'a> {
     /// About the demo of `names` and `instance`.
     pub fn new(client: &'a Client, names: &'a Names, instance: &'a str) -> Self {
-        Self { client, names, instance }
+        Self {
+            client,
+            names,
+            instance,
+        }
     }
 
     /// Every container of the demo's projects, by service; parked ones are left out.
@@ -77,7 +93,10 @@ impl<'a> Witness<'a> {
             let listed = self.client.containers(&json!({ "label": [label] })).await?;
             let ids: Vec<&str> = listed.iter().filter_map(|item| item["Id"].as_str()).collect();
             for inspect in self.client.inspect(&ids).await?.into_iter().flatten() {
-                let service = inspect["Config"]["Labels"][compose::SERVICE].as_str().unwrap_or_default().to_owned();
+                let service = inspect["Config"]["Labels"][compose::SERVICE]
+                    .as_str()
+                    .unwrap_or_default()
+                    .to_owned();
                 let seen = Seen::of(&inspect);
                 if !seen.name.contains(PARKED) {
                     found.insert(service, seen);
@@ -102,10 +121,15 @@ impl<'a> Witness<'a> {
                 let attributes = event.actor.and_then(|actor| actor.attributes).unwrap_or_default();
                 let ours = [&self.names.web, &self.names.jobs].into_iter().any(|project| {
                     attributes.get(compose::PROJECT) == Some(project)
-                        || attributes.get("name").is_some_and(|name| name.starts_with(project.as_str()))
+                        || attributes
+                            .get("name")
+                            .is_some_and(|name| name.starts_with(project.as_str()))
                 });
                 if ours && !action.starts_with("exec_") && !action.starts_with("health_status") {
-                    changes.push(format!("{action} {}", attributes.get("name").map_or("?", String::as_str)));
+                    changes.push(format!(
+                        "{action} {}",
+                        attributes.get("name").map_or("?", String::as_str)
+                    ));
                 }
             })
             .await?;
@@ -114,9 +138,16 @@ impl<'a> Witness<'a> {
 
     /// Gives the engine the images.
     pub async fn load(&self, archive: Vec<u8>) -> Result<(), LiveError> {
-        let options = bollard::query_parameters::ImportImageOptionsBuilder::default().quiet(true).build();
-        let stream = self.client.docker().import_image(options, bollard::body_full(Bytes::from(archive)), None);
-        self.client.follow("load the demo's images", STALL_DEADLINE, stream, |_| ()).await
+        let options = bollard::query_parameters::ImportImageOptionsBuilder::default()
+            .quiet(true)
+            .build();
+        let stream =
+            self.client
+                .docker()
+                .import_image(options, bollard::body_full(Bytes::from(archive)), None);
+        self.client
+            .follow("load the demo's images", STALL_DEADLINE, stream, |_| ())
+            .await
     }
 
     /// Stops a container, as a person could.
@@ -124,7 +155,10 @@ impl<'a> Witness<'a> {
         let call = format!("stop container {}", seen.name);
         let deadline = CHANGE_DEADLINE;
         let at = path(&["containers", &seen.id, "stop"]);
-        self.client.send(&call, Method::POST, &at, &[], None, deadline).await.map(drop)
+        self.client
+            .send(&call, Method::POST, &at, &[], None, deadline)
+            .await
+            .map(drop)
     }
 
     /// Sets a container's restart policy, as a person could.
@@ -132,7 +166,10 @@ impl<'a> Witness<'a> {
         let call = format!("update container {}", seen.name);
         let body = json!({ "RestartPolicy": { "Name": policy } });
         let at = path(&["containers", &seen.id, "update"]);
-        self.client.send(&call, Method::POST, &at, &[], Some(&body), CHANGE_DEADLINE).await.map(drop)
+        self.client
+            .send(&call, Method::POST, &at, &[], Some(&body), CHANGE_DEADLINE)
+            .await
+            .map(drop)
     }
 
     /// Removes everything of this demo, and says what is still there.
@@ -152,7 +189,10 @@ impl<'a> Witness<'a> {
             }
             left = self.left().await?;
         }
-        Ok(left.into_iter().map(|thing| format!("{} {}", thing.kind, thing.name)).collect())
+        Ok(left
+            .into_iter()
+            .map(|thing| format!("{} {}", thing.kind, thing.name))
+            .collect())
     }
 
     /// Everything of this demo that the engine has, in the order in which it can be removed.
@@ -165,20 +205,37 @@ impl<'a> Witness<'a> {
         let mut things: Vec<Thing> = Vec::new();
         let mut add = |kind, name: &Value| {
             if let Some(name) = name.as_str()
-                && !things.iter().any(|thing: &Thing| thing.kind == kind && thing.name == name)
+                && !things
+                    .iter()
+                    .any(|thing: &Thing| thing.kind == kind && thing.name == name)
             {
-                things.push(Thing { kind, name: name.to_owned() });
+                things.push(Thing {
+                    kind,
+                    name: name.to_owned(),
+                });
             }
         };
         let filters = labels.map(|label| json!({ "label": [label] }));
         for filter in &filters {
-            self.client.containers(filter).await?.iter().for_each(|item| add("container", &item["Id"]));
+            self.client
+                .containers(filter)
+                .await?
+                .iter()
+                .for_each(|item| add("container", &item["Id"]));
         }
         for filter in &filters {
-            self.client.networks(filter).await?.iter().for_each(|item| add("network", &item["Id"]));
+            self.client
+                .networks(filter)
+                .await?
+                .iter()
+                .for_each(|item| add("network", &item["Id"]));
         }
         for filter in &filters {
-            self.client.volumes(filter).await?.iter().for_each(|item| add("volume", &item["Name"]));
+            self.client
+                .volumes(filter)
+                .await?
+                .iter()
+                .for_each(|item| add("volume", &item["Name"]));
         }
         for image in IMAGES {
             let name = format!("{}{}", self.names.images, image.name);
@@ -204,6 +261,16 @@ impl Thing {
             _ => ("images", &[]),
         };
         let call = format!("remove {} {}", self.kind, self.name);
-        client.send(&call, Method::DELETE, &path(&[folder, &self.name]), query, None, CHANGE_DEADLINE).await.map(drop)
+        client
+            .send(
+                &call,
+                Method::DELETE,
+                &path(&[folder, &self.name]),
+                query,
+                None,
+                CHANGE_DEADLINE,
+            )
+            .await
+            .map(drop)
     }
 }

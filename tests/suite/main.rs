@@ -11,6 +11,7 @@
 #[macro_use]
 mod support;
 mod compose_oracle;
+mod demo;
 mod docker_client;
 mod docker_target;
 mod environment;
