@@ -210,7 +210,8 @@ impl Floor {
             self.launch();
             let next = self.roster.next();
             tokio::select! {
-                // A token stays cancelled: the next turn would see it too.
+                biased;
+                // First, so that no run is started or taken for ended by chance; a token stays cancelled.
                 () = drain.cancelled() => break,
                 // `recv` and `join_next` are cancel-safe by their documentation: what was not returned is still there.
                 Some(news) = news.recv() => self.hear(news),
@@ -687,3 +688,6 @@ async fn until(instant: Option<Instant>) {
     }
 }
 
+
+#[cfg(test)]
+mod tests;
