@@ -84,4 +84,16 @@ codes! {
          time. Install it, log in again, or remove the entry.\n";
     CREDENTIALS_UNREADABLE = 561, "credentials-unreadable", "Registry credentials cannot be read",
         "An entry under `auths` in Docker's `config.json` is not what `docker login` writes. Log in again.\n";
+    FIELD_TOO_NEW = 570, "field-too-new", "The engine is too old for a field",
+        "The manifest asks for something that came with a newer API than the engine speaks. The engine would drop it in silence, so\n\
+         nothing is applied. Remove the field or upgrade the engine.\n";
+    NETWORK_MISSING = 571, "network-missing", "An external network does not exist",
+        "`external: true` says that somebody else makes the network. Make it (`docker network create NAME`), correct its `name`, or\n\
+         remove `external`.\n";
+    VOLUME_MISSING = 572, "volume-missing", "An external volume does not exist",
+        "`external: true` says that somebody else makes the volume. Make it (`docker volume create NAME`), correct its `name`, or\n\
+         remove `external`.\n";
+    NO_HEALTHCHECK = 573, "no-healthcheck", "A service waits for health that nothing checks",
+        "`condition: service_healthy` needs a healthcheck, in the manifest or in the image; without one it would wait for ever. Add\n\
+         one, or use `service_started`.\n";
 }
