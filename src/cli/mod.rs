@@ -94,7 +94,12 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         }
     };
     let output = Output::new(&cli.global, &environment);
-    logging::start(&cli.global, &output);
+    let mut logged = cli.global.clone();
+    if matches!(cli.command, Command::Serve(_)) {
+        // A daemon's log is its result: what it does is told without being asked for.
+        logged.verbose = logged.verbose.max(1);
+    }
+    logging::start(&logged, &output);
     let mut context = Context {
         environment,
         global: cli.global,
@@ -119,6 +124,7 @@ fn run(command: Command, context: &mut Context) -> Result<Exit, CommandError> {
         Command::DemoServer(args) => demo::serve(&args, context),
         Command::Plan(args) => plan::run(&args, context),
         Command::Apply(args) => apply::run(&args, context),
+        Command::Serve(args) => serve::run(&args, context),
         Command::Diff(_)
         | Command::Status(_)
         | Command::Drift(_)
@@ -136,7 +142,6 @@ fn run(command: Command, context: &mut Context) -> Result<Exit, CommandError> {
         | Command::Init(_)
         | Command::Validate(_)
         | Command::Render(_)
-        | Command::Serve(_)
         | Command::Doctor(_)
         | Command::Config(_) => Err(CommandError::new(Exit::Usage, "this command is not built yet")),
     }

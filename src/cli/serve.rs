@@ -1,14 +1,48 @@
 //! `driftless serve`: the daemon.
+//!
+//! In: settings. Out: the loop, until a signal. Guaranteed: the operator's variables and secrets are read anew for each
+//! rendering; an engine or a source that is away at the start is waited for. Must not: decide when anything runs.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use clap::Args as ClapArgs;
+use tokio::time::Instant;
 
-use super::args::duration;
+use super::args::{ProgressForm, duration};
+use super::progress::Listener;
+use super::session::{
+    block_on, docker_env, open_source, operator_inputs, read_env, registry_credentials, settings_with, source_setting,
+};
+use super::{CommandError, Context};
+use crate::clock::{Clock as _, SystemClock};
+use crate::engine::shutdown::listening;
+use crate::engine::{Followed, Operator, Stop, Supervisor, SuperviseError, World};
+use crate::gate::Permit;
+use crate::history::{Opening, Store};
+use crate::live::docker::credentials::Credentials;
+use crate::live::docker::endpoint::{self, DiskFiles, DockerEnv};
+use crate::live::docker::target::DockerTarget;
+use crate::live::world::Target;
+use crate::live::{FailureKind, LiveError};
+use crate::names::AppName;
+use crate::progress::Silent;
+use crate::render::{App, Inputs};
+use crate::report::{Exit, Failure, Stage};
+use crate::settings::{Settings, show_duration};
+use crate::source::GitSource;
+
+/// How long an engine's identity is trusted: an engine that was set up anew behind the same address is found within this.
+const TRUSTED: Duration = Duration::from_secs(60);
 
 /// Follows the repository: applies commits, heals drift, rolls back
 ///
 /// Runs until SIGTERM or Ctrl-C, and then stops at a step boundary. A local repository is watched, a remote one polled.
+/// SIGHUP asks every source at once and reads the operator's variables and secrets again; config.yaml itself is read at the
+/// start.
 #[derive(Debug, ClapArgs)]
 pub struct Args {
     /// How often a remote repository is asked
@@ -20,3 +54,191 @@ pub const EXAMPLES: &str = "\
 driftless serve
 driftless serve --repo https://git.example/infra --ref main --interval 1m
 driftless serve --repo git@git.example:infra.git --target tcp://nas:2376";
+
+/// Runs the verb.
+pub fn run(args: &Args, context: &Context) -> Result<Exit, CommandError> {
+    block_on(async {
+        let settings = settings_with(context, args.interval.map(show_duration))?;
+        let declared = match settings.sources.as_slice() {
+            [] => vec![source_setting(context, &settings)?],
+            declared => declared.to_vec(),
+        };
+        let mut sources = Vec::new();
+        for setting in &declared {
+            let source = open_source(context, &settings, setting)?;
+            tracing::info!(source = %source.id(), interval = show_duration(settings.interval_of(setting)), "following");
+            sources.push(Followed {
+                source: Arc::new(source),
+                interval: settings.interval_of(setting),
+                targets: setting.targets.clone(),
+            });
+        }
+        let store = Store::open(&Opening {
+            folder: settings.state.value.clone(),
+            key_file: settings.state_key_file.value.clone(),
+            command: "serve".to_owned(),
+            now: SystemClock.now(),
+        })?;
+        let form = context.global.progress;
+        let world = World {
+            instance: settings.instance.value.clone(),
+            history: Arc::new(store),
+            clock: Arc::new(SystemClock),
+            // The log tells what happens; a picture of it is drawn only for a person who asks.
+            progress: match form {
+                ProgressForm::Auto => Arc::new(Silent),
+                asked => Listener::new(asked, context.global.verbose, &context.output).progress(),
+            },
+            state: settings.state.value.clone(),
+        };
+        let env = docker_env(context);
+        let credentials = registry_credentials(context, &env);
+        let folder = &context.environment.folder;
+        let operator = Arc::new(Configured {
+            settings,
+            env,
+            credentials,
+            env_files: context.global.env_file.iter().map(|file| folder.join(file)).collect(),
+            connected: Mutex::default(),
+        });
+        let stop = Stop::new();
+        let supervisor = Supervisor::new(world, sources, operator);
+        let heard = listening(&stop, supervisor.run(&stop)).await;
+        let (ended, signal) = heard.map_err(|error| {
+            CommandError::new(Exit::ApplyFailed, "signals can't be listened to").because(&error)
+        })?;
+        let ended = ended.map_err(|error| {
+            let hint = match &error {
+                SuperviseError::NoSource => "name a repository with --repo, or declare `sources:` in config.yaml",
+                SuperviseError::Twice(_) => "two refs of one repository need two instances, each with its own --state",
+            };
+            CommandError::new(Exit::Usage, error.to_string()).hint(hint)
+        })?;
+        tracing::info!(runs = ended.drained, "stopped");
+        for key in &ended.left {
+            tracing::warn!(app = %key.app, "left in the middle of its run; the next start concludes it");
+        }
+        // A daemon that was asked to end and did is well; one that had to leave work behind says so.
+        Ok(match signal {
+            Some(crate::engine::shutdown::Signal::Interrupt) if !ended.left.is_empty() => Exit::Interrupted,
+            Some(crate::engine::shutdown::Signal::Terminate) if !ended.left.is_empty() => Exit::Terminated,
+            _ => Exit::Done,
+        })
+    })
+}
+
+/// The operator as config.yaml and the files beside it.
+struct Configured {
+    settings: Settings,
+    env: DockerEnv,
+    credentials: Credentials,
+    env_files: Vec<PathBuf>,
+    /// By the target's name, and since when.
+    connected: Mutex<BTreeMap<Option<String>, (Instant, Arc<DockerTarget>)>>,
+}
+
+impl Configured {
+    /// The name of the target that an app goes to; `None`: what `docker` would use.
+    fn pick(&self, name: Option<&str>, allowed: &[String]) -> Result<Option<String>, Failure> {
+        let asked = self.settings.target.value.as_deref();
+        let refuse = |message: String, help: String| Err(no_target("E0550", message, Some(help), false));
+        if let Some(name) = name {
+            if asked.is_some_and(|asked| asked != name) {
+                let message = format!("it is for the target `{name}`, and this instance serves another one");
+                return refuse(message, format!("declare it in config.yaml:  targets: {{ {name}: {{ docker: … }} }}"));
+            }
+            if asked.is_none() && !self.settings.targets.contains_key(name) {
+                let message = format!("it is for the target `{name}`, which is not configured");
+                return refuse(message, format!("in config.yaml:  targets: {{ {name}: {{ docker: default }} }}"));
+            }
+        }
+        let one = match asked.or(name) {
+            Some(one) => Some(one.to_owned()),
+            None => {
+                let fit: Vec<&String> = match allowed {
+                    [] => self.settings.targets.keys().collect(),
+                    allowed => allowed.iter().collect(),
+                };
+                match fit.as_slice() {
+                    [] => None,
+                    [only] => Some((*only).clone()),
+                    several => {
+                        let names: Vec<&str> = several.iter().map(|name| name.as_str()).collect();
+                        let message = format!("it fits several targets: {}", names.join(", "));
+                        return refuse(message, "name one with `target:` in driftless.yaml".to_owned());
+                    }
+                }
+            }
+        };
+        if let Some(one) = &one
+            && !allowed.is_empty()
+            && !allowed.contains(one)
+        {
+            let message = format!("its source may not deploy to the target `{one}`");
+            return refuse(message, "the source's `targets:` in config.yaml lists where it may go".to_owned());
+        }
+        Ok(one)
+    }
+
+    fn known(&self, name: &Option<String>) -> Option<Arc<DockerTarget>> {
+        let connected = self.connected.lock().unwrap_or_else(PoisonError::into_inner);
+        let (since, target) = connected.get(name)?;
+        (since.elapsed() < TRUSTED).then(|| Arc::clone(target))
+    }
+}
+
+#[async_trait]
+impl Operator for Configured {
+    fn inputs(&self, source: &GitSource, app: &App) -> Result<Inputs, Failure> {
+        let read = || {
+            let mut inputs = operator_inputs(&self.settings, &app.name)?;
+            for file in &self.env_files {
+                inputs.variables.extend(read_env(file)?);
+            }
+            Ok(inputs)
+        };
+        let mut inputs = read().map_err(|error: CommandError| {
+            let value = error.to_value();
+            let text = |key: &str| value.get(key).and_then(serde_json::Value::as_str).map(str::to_owned);
+            Failure {
+                stage: Stage::Render,
+                code: text("code").unwrap_or_else(|| "E0312".to_owned()),
+                message: text("message").unwrap_or_default(),
+                place: None,
+                help: None,
+                retry: false,
+                touched: false,
+            }
+        })?;
+        if let Some(root) = source.local_root() {
+            inputs.untracked_env = root.join(&app.path).join(".env").is_file();
+        }
+        Ok(inputs)
+    }
+
+    fn permit(&self, app: &AppName) -> Permit {
+        Permit { unattended: true, allowed: self.settings.allowed(app).to_vec() }
+    }
+
+    async fn target(&self, name: Option<&str>, allowed: &[String]) -> Result<Arc<dyn Target>, Failure> {
+        let name = self.pick(name, allowed)?;
+        if let Some(known) = self.known(&name) {
+            return Ok(known);
+        }
+        let spec = name.as_deref().map(|name| self.settings.endpoint(name)).filter(|spec| *spec != "default");
+        let endpoint = endpoint::resolve(spec, &self.env, &DiskFiles)
+            .map_err(|error| no_target(&error.code().to_string(), error.to_string(), error.hint(), false))?;
+        let connected = DockerTarget::connect(&endpoint, self.credentials.clone(), Arc::new(SystemClock)).await;
+        let target = Arc::new(connected.map_err(|error: LiveError| {
+            let retry = error.kind() == FailureKind::Retry || error.engine_is_away();
+            no_target(&error.code().to_string(), error.to_string(), error.hint(), retry)
+        })?);
+        let mut connected = self.connected.lock().unwrap_or_else(PoisonError::into_inner);
+        connected.insert(name, (Instant::now(), Arc::clone(&target)));
+        Ok(target)
+    }
+}
+
+fn no_target(code: &str, message: String, help: Option<String>, retry: bool) -> Failure {
+    Failure { stage: Stage::Observe, code: code.to_owned(), message, place: None, help, retry, touched: false }
+}

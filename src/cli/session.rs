@@ -469,7 +469,8 @@ fn files_below(folder: &Path) -> Result<Vec<(String, Vec<u8>)>, CommandError> {
     Ok(files)
 }
 
-fn read_env(file: &Path) -> Result<BTreeMap<String, String>, CommandError> {
+/// Variables of a file of NAME=VALUE lines.
+pub fn read_env(file: &Path) -> Result<BTreeMap<String, String>, CommandError> {
     let text = std::fs::read_to_string(file)
         .map_err(|error| CommandError::new(Exit::Invalid, format!("`{}` can't be read", file.display())).because(&error))?;
     // Its values are secret: an error names the line, never the text.
