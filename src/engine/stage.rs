@@ -190,13 +190,7 @@ impl Bench<'_> {
             })
             .collect();
         let mut rules = desired.rules.health.clone();
-        if !approved
-            .plan()
-            .changes
-            .iter()
-            .any(|change| change.phase == Phase::Apply && change.acts())
-        {
-            // Nothing was touched: what is there has been running already, and only has to be healthy now.
+        if proven(approved.plan(), desired, &seen, rules.bake, self.world.clock.now()) {
             rules.bake = Duration::ZERO;
         }
         let now = self.world.clock.now();
@@ -458,6 +452,16 @@ pub(super) fn subjects(
             subject
         })
         .collect()
+}
+
+/// Whether nothing was touched and everything has been running for longer than the bake already: then it only has to be
+/// healthy now.
+fn proven(plan: &Plan, desired: &Desired, seen: &Observed, bake: Duration, now: crate::clock::Timestamp) -> bool {
+    let touched = plan.changes.iter().any(|change| change.phase == Phase::Apply && change.acts());
+    let young = |container: &Container| {
+        container.running() && container.started_at.is_none_or(|started| elapsed(started, now) < bake)
+    };
+    !touched && !desired.project.services.keys().any(|name| serving(seen, name).any(young))
 }
 
 /// Containers that serve a service: not parked, not on their way in.

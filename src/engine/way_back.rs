@@ -96,11 +96,12 @@ pub(super) async fn roll_back(
         stage: Shown::RollBack,
     });
     match put(bench, &record, &plan.release, state, notes).await {
-        Put::Back(_) => End::RolledBack(Box::new(RolledBack {
+        Put::Back { baked, .. } => End::RolledBack(Box::new(RolledBack {
             evidence,
             gate_took,
             to: (record.number, record.revision.clone()),
-            rollback_took: since(world, now),
+            // What counts for those who wait is when it served again; the bake only proves it.
+            rollback_took: since(world, now).saturating_sub(baked),
             downtime: None,
             changed: changed_fields(plan),
             not_reverted: not_reverted(plan),
@@ -120,8 +121,8 @@ pub(super) async fn roll_back(
 
 /// How putting a stored release in place ended.
 enum Put {
-    /// It runs and is healthy; calls that were sent.
-    Back(usize),
+    /// It runs and is healthy; `baked` is how long that was watched.
+    Back { calls: usize, baked: Duration },
     Failed {
         state: AppState,
         evidence: Vec<Evidence>,
@@ -184,7 +185,7 @@ async fn put(
         Passed::Settled(settled) => match settled.end {
             settle::End::Healthy => {
                 return match conclude(bench, &approved, record, state, &desired, notes).await {
-                    Ok(()) => Put::Back(calls),
+                    Ok(()) => Put::Back { calls, baked: settled.baked },
                     Err(end) => Put::Ended(end),
                 };
             }
@@ -261,7 +262,7 @@ pub(super) async fn stay(
     }
     if resuming {
         return match put(bench, record, &hold.digest, look.state.clone(), notes).await {
-            Put::Back(healed) => End::Held {
+            Put::Back { calls: healed, .. } => End::Held {
                 held: held(&hold, Some(record)),
                 healed,
             },
@@ -414,7 +415,7 @@ pub(super) async fn by_hand(
         stage: Shown::RollBack,
     });
     match put(bench, record, &git.release, state, notes).await {
-        Put::Back(calls) => End::Stable { healed: false, calls },
+        Put::Back { calls, .. } => End::Stable { healed: false, calls },
         Put::Failed { state, evidence, why } => freeze(
             bench,
             &git,

@@ -94,7 +94,10 @@ pub struct Settled {
     pub end: End,
     /// The last verdict of each service.
     pub verdicts: BTreeMap<ServiceName, Verdict>,
+    /// From the begin until everything was healthy and stayed so; the bake is not in it.
     pub took: Duration,
+    /// How long it stayed healthy.
+    pub baked: Duration,
 }
 
 /// How it ended.
@@ -293,10 +296,12 @@ pub async fn settle(
             () = eyes.stop.cancelled() => break End::Stopped,
         }
     };
+    let healthy = timers.healthy.filter(|_| end == End::Healthy);
     Settled {
+        took: elapsed(begun, healthy.unwrap_or_else(|| eyes.clock.now())),
+        baked: healthy.map_or(Duration::ZERO, |since| elapsed(since, eyes.clock.now())),
         end,
         verdicts,
-        took: elapsed(begun, eyes.clock.now()),
     }
 }
 
