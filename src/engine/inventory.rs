@@ -98,9 +98,13 @@ pub fn facts(after: &After<'_>) -> Vec<Fact> {
             continue;
         };
         let key = ResourceKey::new(Kind::Service, service.as_str());
+        let taken = adopted.contains(&key) && matches!(container.owner, Owner::Unmanaged | Owner::OtherInstance(_));
+        // With `--adopt` a container that differs is replaced; what was put aside of it is ours to tidy later.
+        let aside = container.owner == Owner::Unmanaged && container.name.contains(PARKED);
         let ours = container.owner == Owner::Ours
             || after.before.containers.contains_key(&container.id)
-            || (adopted.contains(&key) && container.owner == Owner::Unmanaged);
+            || taken
+            || aside;
         if !ours || container.name.contains(NEXT) {
             continue;
         }
@@ -163,13 +167,19 @@ fn owned(
         Some(owned) if owned.spec == spec || parked.is_some() => owned.revision.clone(),
         _ => after.plan.revision.clone(),
     };
+    // What nobody wrote to keeps the baseline that it had: reading a new one would swallow what somebody changed meanwhile.
+    let written = after.plan.changes.iter().any(|change| change.key == *key && change.acts());
+    let baseline = match before {
+        Some(owned) if !written || !after.done.contains(key) => owned.baseline.clone(),
+        _ => Baseline::of(container),
+    };
     OwnedContainer {
         service,
         index: container.index,
         spec,
         revision,
         parked,
-        baseline: Baseline::of(container),
+        baseline,
     }
 }
 
