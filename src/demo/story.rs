@@ -383,7 +383,7 @@ impl Story<'_> {
     /// Asks the engine, not the command, whether everything runs; and a customer whether the shop is open.
     async fn all_is_well(&self, version: &str) -> Result<(), DemoError> {
         let begun = Instant::now();
-        let image = format!("{}web:{version}", self.names.images);
+        let image = self.witness.image(&format!("web:{version}")).await?;
         let trouble = loop {
             let services = self.witness.services().await?;
             let ill = SERVICES
@@ -399,7 +399,7 @@ impl Story<'_> {
                 (None, None, None) => break None,
                 (Some(name), ..) => format!("{name} is not well: {:?}", services.get(*name)),
                 (_, Some(name), _) => format!("{name} did not end well: {:?}", services.get(*name)),
-                (.., Some(app)) => format!("app runs {}, not {image}", app.image),
+                (.., Some(app)) => format!("app runs {}, not {image} ({version})", app.image),
             };
             if begun.elapsed() > PATIENCE || self.stop.is_cancelled() {
                 break Some(trouble);

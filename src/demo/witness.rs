@@ -32,6 +32,7 @@ pub struct Witness<'a> {
 pub struct Seen {
     pub id: String,
     pub name: String,
+    /// The image's id: what runs, whatever the tag says now.
     pub image: String,
     /// `running`, `exited`, …
     pub state: String,
@@ -54,7 +55,7 @@ impl Seen {
         Self {
             id: text("/Id"),
             name: text("/Name").trim_start_matches('/').to_owned(),
-            image: text("/Config/Image"),
+            image: text("/Image"),
             state: text("/State/Status"),
             health: inspect
                 .pointer("/State/Health/Status")
@@ -104,6 +105,14 @@ impl<'a> Witness<'a> {
             }
         }
         Ok(found)
+    }
+
+    /// The id of one of the demo's images, by its name and tag.
+    pub async fn image(&self, name: &str) -> Result<String, LiveError> {
+        let found = self.client.image(&format!("{}{name}", self.names.images)).await?;
+        Ok(found
+            .and_then(|image| image["Id"].as_str().map(str::to_owned))
+            .unwrap_or_default())
     }
 
     /// What the engine was made to do to the demo's objects since `since`: its own event log, without health checks.
