@@ -37,7 +37,11 @@ const INHERITED: &[&str] = &[
 
 /// Runs the demo.
 pub fn run(_: Args, context: &Context) -> Result<Exit, CommandError> {
-    let endpoint = endpoint::resolve(context.global.target.as_deref(), &super::session::docker_env(context), &DiskFiles)?;
+    let endpoint = endpoint::resolve(
+        context.global.target.as_deref(),
+        &super::session::docker_env(context),
+        &DiskFiles,
+    )?;
     let program = std::env::current_exe().map_err(|error| {
         CommandError::new(Exit::Usage, "this program's own file can't be found").because(&error)
     })?;
@@ -98,8 +102,15 @@ pub fn serve(args: &ServerArgs, context: &Context) -> Result<Exit, CommandError>
         let _ = writeln!(std::io::stdout(), "{line}");
     });
     // A signal is how a container is stopped: not an error.
-    let (done, _) = until_stopped(|stop| server::run(role, variables, say, stop))?;
-    done.map(|()| Exit::Done).map_err(failed)
+    let (done, _) = until_stopped(|stop| server::run(role, variables, say.clone(), stop))?;
+    match done {
+        // A health check's output is kept by the engine as evidence: the answer alone.
+        Err(server::ServerError::Unhealthy(answer)) => {
+            say(&answer);
+            Ok(Exit::Differences)
+        }
+        done => done.map(|()| Exit::Done).map_err(failed),
+    }
 }
 
 /// Runs `work` with a token that SIGINT and SIGTERM cancel, and says which of them did.

@@ -9,8 +9,37 @@ use serde_json::Value;
 
 use crate::support::command::CommandOutput;
 use crate::support::driftless::TestEnv;
-use crate::support::engine::Engine;
+use crate::support::engine::{Engine, Version};
 use crate::support::wait_until;
+
+/// Everything that an engine holds, by kind and name.
+fn everything(engine: &Engine) -> Vec<String> {
+    let mut all = Vec::new();
+    for (kind, arguments) in [
+        ("container", &["ps", "-a", "--format", "{{.ID}}"][..]),
+        ("network", &["network", "ls", "--format", "{{.Name}}"]),
+        ("volume", &["volume", "ls", "--format", "{{.Name}}"]),
+        (
+            "image",
+            &[
+                "image",
+                "ls",
+                "-a",
+                "--format",
+                "{{.Repository}}:{{.Tag}} {{.ID}}",
+            ],
+        ),
+    ] {
+        all.extend(
+            engine
+                .docker_text(arguments)
+                .lines()
+                .map(|line| format!("{kind} {line}")),
+        );
+    }
+    all.sort();
+    all
+}
 
 /// The program's images under `prefix`, as the demo makes them.
 fn load(engine: &Engine, prefix: &str) {
@@ -70,7 +99,7 @@ on_engines! {
         engine.docker_text(&["run", "-d", "--name", &broken, "--health-cmd", "none", &image]);
         wait_until("the check answers", Duration::from_secs(10), || {
             let said = engine.docker(&[&["exec", &broken][..], &check.split(' ').collect::<Vec<_>>()].concat());
-            said.status == Some(1) && said.stderr.contains("503 SHOP_CURRENCY is not set")
+            said.status == Some(1) && said.stdout.contains("503 SHOP_CURRENCY is not set")
         });
         engine.docker_text(&["rm", "-f", &broken]);
         // A stop is an end, not a crash.
@@ -82,6 +111,58 @@ on_engines! {
             engine.docker_text(&["rmi", &format!("{}{}", names.images, image.name)]);
         }
     }
+}
+
+/// An engine of its own, so that what is there before and after can be compared as a whole.
+fn on_a_private_engine(version: Version, work: impl FnOnce(&'static Engine, TestEnv)) {
+    let engine: &'static Engine = Box::leak(Box::new(Engine::private(version)));
+    let before = everything(engine);
+    let env = TestEnv::on(engine);
+    let folder = tempfile::tempdir().unwrap();
+    let env = env.var("TMPDIR", folder.path().to_str().unwrap());
+    work(engine, env);
+    assert_eq!(everything(engine), before, "what the engine holds");
+    let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+fn the_demo_runs(version: Version) {
+    on_a_private_engine(version, |_, env| {
+        let told = env.run(env.home(), &["demo"]).success();
+        for said in ["held", "rolled back", "no change", "All of it happened"] {
+            assert!(told.stdout.contains(said), "{said:?} is not in\n{told}");
+        }
+        assert!(!told.stdout.contains('\x1b'), "escape codes in a pipe\n{told}");
+        // Nothing of it is in the person's own folders.
+        assert!(!env.state().exists());
+    });
+}
+
+#[test]
+fn demo_runs_and_leaves_nothing_behind_on_engine_20() {
+    the_demo_runs(Version::V20);
+}
+
+#[test]
+fn demo_runs_and_leaves_nothing_behind_on_engine_28() {
+    the_demo_runs(Version::V28);
+}
+
+#[test]
+fn an_interrupted_demo_leaves_nothing_behind() {
+    on_a_private_engine(Version::V28, |engine, env| {
+        let mut demo = env.start(env.home(), &["demo"]);
+        wait_until("a container runs", Duration::from_secs(60), || {
+            !engine.docker_text(&["ps", "-q"]).is_empty()
+        });
+        demo.wait_to_say("database", Duration::from_secs(30));
+        let ended = demo.terminate(Duration::from_secs(60));
+        drop(
+            ended
+                .code(143)
+                .complains("everything that the demo made is removed"),
+        );
+    });
 }
 
 #[test]
