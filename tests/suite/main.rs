@@ -17,5 +17,6 @@ mod docker_target;
 mod environment;
 mod guard;
 mod layering;
+mod pages;
 mod source;
 mod store;
