@@ -108,6 +108,13 @@ impl CommandError {
         self.exit
     }
 
+    /// One line and the next step, for a list of checks.
+    pub fn in_short(&self) -> (String, Option<String>) {
+        let first = self.found.iter().next().map(|one| format!(": {one}")).unwrap_or_default();
+        let next = self.hints.first().cloned().or_else(|| self.found.iter().next().and_then(|one| one.help.clone()));
+        (format!("{}{first}", self.message), next)
+    }
+
     /// Findings in files, with their lines.
     pub fn snippets(&self, color: bool, width: usize) -> String {
         if self.found.is_empty() {

@@ -26,7 +26,9 @@ driftless man --out ~/.local/share/man/man1";
 
 /// Prints or writes.
 pub fn run(args: Args, context: &mut Context) -> Result<Exit, CommandError> {
-    let program = help::plain();
+    let mut program = help::plain();
+    // A subcommand knows its whole name and the options of all commands only once the tree is built.
+    program.build();
     let Some(folder) = args.out else {
         let page = match &args.command {
             None => page(program)?,
@@ -38,7 +40,7 @@ pub fn run(args: Args, context: &mut Context) -> Result<Exit, CommandError> {
                     let known = program.get_subcommands().map(Command::get_name);
                     CommandError::unknown("command", name, known)
                 })?;
-                page(named(verb))?
+                page(verb)?
             }
         };
         context.output.result(&page);
@@ -64,18 +66,12 @@ pub fn run(args: Args, context: &mut Context) -> Result<Exit, CommandError> {
         .collect();
     write("driftless", page(program)?)?;
     for verb in verbs {
-        let verb = named(verb);
-        write(&verb.get_name().to_owned(), page(verb)?)?;
+        write(&format!("driftless-{}", verb.get_name()), page(verb)?)?;
     }
     context
         .output
         .note(&format!("manual pages written to {}", folder.display()));
     Ok(Exit::Done)
-}
-
-fn named(verb: Command) -> Command {
-    let name = format!("driftless-{}", verb.get_name());
-    verb.name(name)
 }
 
 fn page(command: Command) -> Result<String, CommandError> {

@@ -5,9 +5,11 @@
 //! nobody can give. Must not: decide anything that the service would have to decide again.
 
 mod args;
+pub mod docs;
 mod environment;
 mod error;
 mod fields;
+mod here;
 mod help;
 mod logging;
 mod output;
@@ -125,6 +127,11 @@ fn run(command: Command, context: &mut Context) -> Result<Exit, CommandError> {
         Command::Plan(args) => plan::run(&args, context),
         Command::Apply(args) => apply::run(&args, context),
         Command::Serve(args) => serve::run(&args, context),
+        Command::Doctor(args) => doctor::run(args, context),
+        Command::Config(args) => config::run(args, context),
+        Command::Render(args) => render::run(args, context),
+        Command::Validate(args) => validate::run(args, context),
+        Command::Init(args) => init::run(args, context),
         Command::Diff(_)
         | Command::Status(_)
         | Command::Drift(_)
@@ -138,11 +145,6 @@ fn run(command: Command, context: &mut Context) -> Result<Exit, CommandError> {
         | Command::Suspend(_)
         | Command::Resume(_)
         | Command::Down(_)
-        | Command::Takeover(_)
-        | Command::Init(_)
-        | Command::Validate(_)
-        | Command::Render(_)
-        | Command::Doctor(_)
-        | Command::Config(_) => Err(CommandError::new(Exit::Usage, "this command is not built yet")),
+        | Command::Takeover(_) => Err(CommandError::new(Exit::Usage, "this command is not built yet")),
     }
 }

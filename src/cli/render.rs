@@ -2,6 +2,14 @@
 
 use clap::Args as ClapArgs;
 
+use super::Context;
+use super::args::Format;
+use super::error::CommandError;
+use super::here::{Here, inputs, with_profiles};
+use super::output::no_markdown;
+use crate::render::compose_yaml;
+use crate::report::Exit;
+
 /// Prints the final manifests of an app, secrets masked
 #[derive(Debug, ClapArgs)]
 pub struct Args {
@@ -13,3 +21,33 @@ pub struct Args {
 pub const EXAMPLES: &str = "\
 driftless render web
 driftless render web --ref feature-x -o json";
+
+/// Prints them.
+pub fn run(args: Args, context: &mut Context) -> Result<Exit, CommandError> {
+    let here = Here::read(context)?;
+    let app = with_profiles(context, here.app(&args.app)?);
+    let inputs = inputs(context, &here.settings, &app, here.source.local_root())?;
+    let desired = here.snapshot.desired(&app, &inputs)?;
+    for warning in &desired.warnings {
+        let place = warning.place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default();
+        context.output.warn(&format!("{place}{}", warning.message));
+    }
+    let yaml = compose_yaml(&desired.project);
+    match context.output.format {
+        Format::Json => {
+            let value: serde_json::Value = serde_yaml::from_str(&yaml)
+                .map_err(|error| CommandError::new(Exit::Invalid, "the manifest has no JSON form").because(&error))?;
+            context.output.value("Manifest", &value)?;
+        }
+        Format::Name => {
+            let names: String = desired.project.services.keys().map(|name| format!("service/{name}\n")).collect();
+            context.output.result(&names);
+        }
+        Format::Markdown => return Err(no_markdown()),
+        Format::Table | Format::Wide | Format::Yaml => context.output.result(&yaml),
+    }
+    if !here.snapshot.uncommitted.is_empty() {
+        context.output.note("uncommitted changes are not included");
+    }
+    Ok(Exit::Done)
+}

@@ -10,10 +10,12 @@
 
 #[macro_use]
 mod support;
+mod cli_help;
 mod compose_oracle;
 mod demo;
 mod docker_client;
 mod docker_target;
+mod docs;
 mod environment;
 mod guard;
 mod layering;
