@@ -17,7 +17,7 @@ RUN apt-get update \
     && useradd --uid 10001 --gid 10001 --create-home --home-dir /var/lib/driftless --shell /usr/sbin/nologin driftless \
     && mkdir -p /etc/driftless
 # Inherited by the last stage, which only copies and sets the user.
-ENV HOME=/var/lib/driftless DRIFTLESS_STATE=/var/lib/driftless/state DRIFTLESS_CONFIG=/etc/driftless/config.yaml
+ENV HOME=/var/lib/driftless DRIFTLESS_STATE=/var/lib/driftless/state
 WORKDIR /var/lib/driftless
 ENTRYPOINT ["/usr/local/bin/driftless"]
 CMD ["serve"]
