@@ -74,7 +74,7 @@ impl<'a> Book<'a> {
             warnings: notes.warnings,
         };
         // A poll that found nothing to do is not history: it would bury what happened.
-        if !matches!((&run.end, &run.trigger), (End::NoChange, Trigger::Tick)) {
+        if !(run.trigger == Trigger::Tick && (run.end == End::NoChange || repeats(self.world, &run))) {
             let row = RunRow {
                 id: run.id.clone(),
                 key: run.key.clone(),
@@ -92,6 +92,25 @@ impl<'a> Book<'a> {
         }
         run
     }
+}
+
+/// Whether a run changed nothing and says of the same commit what the run before said: held, suspended, drifted, refused.
+/// A minute's tick would else fill a day with one sentence, and push out what happened.
+fn repeats(world: &World, run: &Run) -> bool {
+    let idle = match &run.end {
+        End::Held { healed, .. } => *healed == 0,
+        End::Failed(failure) => !failure.touched,
+        End::Drifted { .. } | End::Refused { .. } | End::Frozen(_) => true,
+        _ => false,
+    };
+    if !idle {
+        return false;
+    }
+    let end = serde_json::to_value(&run.end).ok();
+    let before = world.history.runs(&run.key, 1).unwrap_or_default();
+    before
+        .first()
+        .is_some_and(|before| before.revision == run.revision && before.report.get("end") == end.as_ref())
 }
 
 fn trigger_text(trigger: &Trigger) -> String {

@@ -20,5 +20,6 @@ mod environment;
 mod guard;
 mod layering;
 mod pages;
+mod serve;
 mod source;
 mod store;
