@@ -7,8 +7,9 @@ use clap::Args as ClapArgs;
 use super::args::{Prune, Scope, duration};
 use super::planned::{Planned, Plans, SavedPlan};
 use super::session::{Access, Session, block_on};
+use super::subject::{InGit, Subject};
 use super::{CommandError, Context, plan};
-use crate::engine::{Expected, Options, cycle};
+use crate::engine::{Expected, Options, cycle, down};
 use crate::render::App;
 use crate::report::{Exit, Run};
 
@@ -68,7 +69,17 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit, CommandError> {
         };
         let mut plans = Plans::make(&session, apps, "apply", options).await;
         plans.broken.extend(session.broken(&asked));
-        if !args.yes && plans.acts() {
+        let gone = if asked.is_empty() { session.gone()? } else { Vec::new() };
+        let gone: Vec<Subject> = gone.into_iter().filter(|subject| matches!(subject.git, InGit::Gone)).collect();
+        let prune_gone = saved.is_none() && matches!(args.scope.prune, Some(Prune::Safe | Prune::All));
+        for subject in &gone {
+            let app = &subject.key.app;
+            context.output.warn(&match prune_gone {
+                true => format!("`{app}` is not in Git any more and is taken down; its volumes stay"),
+                false => format!("`{app}` is not in Git any more and is left as it is; `driftless down {app}` or --prune removes it"),
+            });
+        }
+        if !args.yes && (plans.acts() || prune_gone && !gone.is_empty()) {
             plan::show(&session, &plans, context)?;
             confirm(context)?;
         } else {
@@ -85,7 +96,12 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit, CommandError> {
             })
             .collect();
         super::signals::drain(&session.stop, context);
-        let runs = apply_all(&session, plans.planned, expected).await;
+        let mut runs = apply_all(&session, plans.planned, expected).await;
+        for subject in gone.iter().filter(|_| prune_gone && !session.stop.is_cancelled()) {
+            if let Some(turn) = session.turn_of_record(subject, "down", Options::default()).await? {
+                runs.push(down(&turn, &session.world, &session.stop).await);
+            }
+        }
         session.listener.end();
         show_runs(&runs, context)?;
         let exit = Exit::worst(runs.iter().map(Run::exit).chain([broken]));

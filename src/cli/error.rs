@@ -103,6 +103,11 @@ impl CommandError {
         self
     }
 
+    /// The message alone; the first finding's where files are at fault.
+    pub fn message(&self) -> &str {
+        self.found.iter().next().map_or(&self.message, |found| &found.message)
+    }
+
     /// The exit code.
     pub fn exit(&self) -> Exit {
         self.exit

@@ -17,7 +17,9 @@ mod progress;
 mod session;
 mod planned;
 mod signals;
+mod standing;
 mod style;
+mod subject;
 mod table;
 mod topics;
 
@@ -132,19 +134,19 @@ fn run(command: Command, context: &mut Context) -> Result<Exit, CommandError> {
         Command::Render(args) => render::run(args, context),
         Command::Validate(args) => validate::run(args, context),
         Command::Init(args) => init::run(args, context),
-        Command::Diff(_)
-        | Command::Status(_)
-        | Command::Drift(_)
-        | Command::History(_)
-        | Command::Logs(_)
-        | Command::Restart(_)
-        | Command::Wait(_)
-        | Command::Why(_)
-        | Command::Rollback(_)
-        | Command::Retry(_)
-        | Command::Suspend(_)
-        | Command::Resume(_)
-        | Command::Down(_)
-        | Command::Takeover(_) => Err(CommandError::new(Exit::Usage, "this command is not built yet")),
+        Command::Drift(args) => drift::run(&args, context),
+        Command::Diff(args) => diff::run(&args, context),
+        Command::History(args) => history::run(&args, context),
+        Command::Logs(args) => logs::run(&args, context),
+        Command::Restart(args) => restart::run(&args, context),
+        Command::Wait(args) => wait::run(&args, context),
+        Command::Why(args) => why::run(&args, context),
+        Command::Suspend(args) => suspend::run(&args, context),
+        Command::Resume(args) => resume::run(&args, context),
+        Command::Down(args) => down::run(&args, context),
+        Command::Takeover(args) => takeover::run(&args, context),
+        Command::Status(args) => status::run(&args, context),
+        Command::Rollback(args) => rollback::run(&args, context),
+        Command::Retry(args) => retry::run(&args, context),
     }
 }

@@ -28,6 +28,7 @@ pub struct Output {
     color_out: bool,
     color_err: bool,
     terminal_err: bool,
+    clears: bool,
     dumb: bool,
     log_filter: Option<String>,
     closed: Cell<bool>,
@@ -58,6 +59,7 @@ impl Output {
             color_out: color(environment.stdout),
             color_err: color(environment.stderr),
             terminal_err: environment.stderr,
+            clears: environment.stdout && !environment.dumb(),
             dumb: environment.dumb(),
             log_filter: environment.text("DRIFTLESS_LOG").map(str::to_owned),
             closed: Cell::new(false),
@@ -107,6 +109,17 @@ impl Output {
     /// Plain text as the result.
     pub fn result(&self, text: &str) {
         self.write_out(text);
+    }
+
+    /// Takes everything off the terminal that standard output is; `false` where it is none.
+    pub fn clear(&self) -> bool {
+        if !self.clears || self.for_machines() {
+            return false;
+        }
+        if write_to(&mut std::io::stdout().lock(), "\u{1b}[H\u{1b}[2J", true).is_err() {
+            self.closed.set(true);
+        }
+        true
     }
 
     /// Text with roles as the result.

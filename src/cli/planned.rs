@@ -117,6 +117,16 @@ impl Plans {
     }
 }
 
+/// The text of one plan.
+pub fn plan_text(plan: &crate::plan::Plan, target: &str) -> Text {
+    let mut text = Text::new();
+    for line in plan_text::lines(plan, target) {
+        text.push(painted(&line));
+    }
+    text.push(Line::new().plain(plan_text::summary(std::iter::once(plan))));
+    text
+}
+
 /// Whether a plan has anything to do.
 pub fn acts(planned: &Planned) -> bool {
     let plan = &planned.look.git;

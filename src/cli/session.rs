@@ -49,6 +49,8 @@ pub struct Session {
     pub stop: CancellationToken,
     /// Whether there was no store: holds and history are unknown.
     pub no_history: bool,
+    /// Why Git could not be read, for verbs that do without it.
+    pub git_away: Option<CommandError>,
     env: DockerEnv,
     credentials: RegistryCredentials,
     env_files: Vec<PathBuf>,
@@ -166,6 +168,16 @@ pub fn open_source(context: &Context, settings: &Settings, setting: &SourceSetti
     Ok(GitSource::open(spec)?)
 }
 
+async fn read_if_there(source: &GitSource) -> Result<(Snapshot, Option<CommandError>), CommandError> {
+    match Snapshot::read(source).await {
+        Ok(snapshot) => Ok((snapshot, None)),
+        Err(error) => {
+            let nothing = Snapshot::unread(source.id().clone()).map_err(ReadError::Name)?;
+            Ok((nothing, Some(error.into())))
+        }
+    }
+}
+
 impl Session {
     /// Opens everything that a verb needs and reads the source once.
     pub async fn open(context: &Context, access: Access, verb: &str) -> Result<Self, CommandError> {
@@ -174,6 +186,22 @@ impl Session {
         let source = Arc::new(open_source(context, &settings, &setting)?);
         let snapshot = Snapshot::read(&source).await?;
         Self::with(context, settings, source, snapshot, access, verb)
+    }
+
+    /// The same for a verb that can do without Git: what the store knows is enough for it.
+    pub async fn open_known(context: &Context, access: Access, verb: &str) -> Result<Self, CommandError> {
+        let settings = settings(context)?;
+        let setting = source_setting(context, &settings)?;
+        let source = Arc::new(open_source(context, &settings, &setting)?);
+        let (snapshot, away) = read_if_there(&source).await?;
+        let session = Self::with(context, settings, source, snapshot, access, verb)?;
+        Ok(Self { git_away: away, ..session })
+    }
+
+    /// Reads the source again.
+    pub async fn refresh(&mut self) -> Result<(), CommandError> {
+        (self.snapshot, self.git_away) = read_if_there(&self.source).await?;
+        Ok(())
     }
 
     /// The same for the files of a folder as they lie there (`plan --local`).
@@ -237,6 +265,7 @@ impl Session {
             listener,
             stop: CancellationToken::new(),
             no_history,
+            git_away: None,
             env,
             credentials,
             env_files: context.global.env_file.iter().map(|path| context.environment.folder.join(path)).collect(),

@@ -89,7 +89,11 @@ pub fn facts(after: &After<'_>) -> Vec<Fact> {
         .plan
         .changes
         .iter()
-        .filter(|change| change.action == Action::Adopt)
+        .filter(|change| {
+            // What was changed in place on the way is taken over too: a plan that may not do so was refused.
+            let kept = matches!(change.action, Action::Update | Action::Heal | Action::Restart);
+            change.action == Action::Adopt || kept && after.done.contains(&change.key)
+        })
         .map(|change| &change.key)
         .collect();
     let mut facts = Vec::new();
@@ -100,7 +104,7 @@ pub fn facts(after: &After<'_>) -> Vec<Fact> {
         let key = ResourceKey::new(Kind::Service, service.as_str());
         let taken = adopted.contains(&key) && matches!(container.owner, Owner::Unmanaged | Owner::OtherInstance(_));
         // With `--adopt` a container that differs is replaced; what was put aside of it is ours to tidy later.
-        let aside = container.owner == Owner::Unmanaged && container.name.contains(PARKED);
+        let aside = matches!(container.owner, Owner::Unmanaged | Owner::OtherInstance(_)) && container.name.contains(PARKED);
         let ours = container.owner == Owner::Ours
             || after.before.containers.contains_key(&container.id)
             || taken

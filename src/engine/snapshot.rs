@@ -98,6 +98,23 @@ impl Snapshot {
         Ok(Self { source, commit, branch: None, checkout, discovery, uncommitted: Vec::new() })
     }
 
+    /// A source that can't be read now, for commands that do without Git: no app is in it, and none is gone either.
+    pub fn unread(source: SourceId) -> Result<Self, NameError> {
+        Ok(Self {
+            source,
+            commit: Commit {
+                revision: Revision::try_from("0".repeat(40))?,
+                subject: String::new(),
+                author: String::new(),
+                time: None,
+            },
+            branch: None,
+            checkout: Checkout::in_memory(std::iter::empty::<(&str, &str)>()),
+            discovery: Discovery::default(),
+            uncommitted: Vec::new(),
+        })
+    }
+
     /// The key of one of its apps.
     pub fn key(&self, app: &App) -> AppKey {
         AppKey { source: self.source.clone(), app: app.name.clone() }

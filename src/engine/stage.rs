@@ -471,7 +471,7 @@ pub(super) fn serving<'a>(
 ) -> impl Iterator<Item = &'a Container> {
     observed.containers.iter().filter(move |container| {
         container.service == service.as_str()
-            && matches!(container.owner, Owner::Ours | Owner::Unmanaged)
+            && !matches!(container.owner, Owner::OtherApp(_))
             && !container.name.contains(PARKED)
             && !container.name.contains(NEXT)
     })

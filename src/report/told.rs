@@ -8,7 +8,7 @@ use unicode_width::UnicodeWidthStr as _;
 
 use super::text::{self, Line, Role, Text};
 use super::when::{Now, span};
-use super::{End, Exit, Failure, HeldRelease, Obstacle, Run, Stage};
+use super::{End, Exit, Failure, HeldRelease, Obstacle, Run, Stage, Trigger};
 use crate::settle::Evidence;
 
 /// Log lines that are shown of each failed container; `why` shows all that were kept.
@@ -67,6 +67,19 @@ fn headline(run: &Run, now: &Now) -> Line {
     let count = run.changes.len();
     match &run.end {
         End::NoChange => good().plain(" no changes"),
+        End::Stable { .. } if run.trigger == Trigger::Person("down".to_owned()) => {
+            good().plain(format!(" taken down in {took}: {}", changes(count)))
+        }
+        End::Stable { .. } if run.trigger == Trigger::Person("restart".to_owned()) => {
+            good().plain(format!(" restarted in {took}, healthy"))
+        }
+        End::Stable { .. } if run.trigger == Trigger::Person("rollback".to_owned()) => {
+            let release = run.release.as_ref().map(|(number, _)| format!(" {number}")).unwrap_or_default();
+            Line::new()
+                .span(Role::Good, "✔ ")
+                .span(Role::Strong, run.key.app.as_str())
+                .plain(format!(" put back to release{release}, healthy, in {took}"))
+        }
         End::Stable { healed: true, .. } => good().plain(format!(" healed in {took}: {}", changes(count))),
         End::Stable { .. } => {
             let release = run

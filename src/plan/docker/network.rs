@@ -301,7 +301,7 @@ fn one_network(
         decided.changes.push(made);
         return;
     };
-    if let Some(blocked) = foreign(&live.owner) {
+    if let Some(blocked) = foreign(&live.owner, inventory.networks.contains_key(&live.name), stance) {
         decided.changes.push(change(
             Kind::Network,
             key,
@@ -384,8 +384,10 @@ fn one_network(
     decided.changes.push(replaced);
 }
 
-fn foreign(ownership: &Ownership) -> Option<Blocked> {
+/// Somebody else's, unless it was taken over or is to be now: labels can't be changed, so the inventory knows better.
+fn foreign(ownership: &Ownership, ours: bool, stance: &Stance<'_>) -> Option<Blocked> {
     match &ownership.owner {
+        Owner::OtherInstance(_) if ours || stance.takeover => None,
         Owner::OtherInstance(other) => Some(Blocked::OtherInstance(other.clone())),
         Owner::OtherApp(other) => Some(Blocked::OtherApp(other.app.to_string())),
         Owner::Ours | Owner::Unmanaged => None,
@@ -539,7 +541,7 @@ fn one_volume(
         }));
         return made;
     };
-    if let Some(blocked) = foreign(&live.owner) {
+    if let Some(blocked) = foreign(&live.owner, inventory.volumes.contains_key(&live.name), stance) {
         return change(Kind::Volume, key, Action::Blocked(blocked), Cause::Unchanged);
     }
     let known = inventory.volumes.get(&volume.name).or(live.spec.as_ref());
