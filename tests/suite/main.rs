@@ -23,3 +23,4 @@ mod pages;
 mod serve;
 mod source;
 mod store;
+mod strangers;
