@@ -306,7 +306,7 @@ async fn one(key: &AppKey, change: &Change, symbols: &Mutex<Symbols>, hands: Han
     hands.progress.event(Event::Done {
         app: key.app.clone(),
         resource: change.key.clone(),
-        text: String::new(),
+        text: crate::plan::change::verb(&change.action).to_owned(),
         took: begun.elapsed(),
     });
     Outcome::Done { calls }

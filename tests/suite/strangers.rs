@@ -98,7 +98,7 @@ const LAYOUTS: &[Layout] = &[
         name: "a sidecar, profiles and several networks",
         files: &[(
             "apps/NAME-web/compose.yaml",
-            "services:\n  vpn: { image: \"web:1\", networks: { front: { aliases: [gate] }, back: } }\n  torrent: { image: \"base:1\", command: [sleep, \"1000\"], init: true, network_mode: \"service:vpn\" }\n  debug: { image: \"web:1\", profiles: [debug] }\nnetworks: { front: , back: { internal: true } }\n",
+            "services:\n  vpn: { image: \"web:1\", networks: { front: { aliases: [gate] }, back: } }\n  torrent: { image: \"base:1\", command: [sleep, \"1000\"], network_mode: \"service:vpn\" }\n  debug: { image: \"web:1\", profiles: [debug] }\nnetworks: { front: , back: { internal: true } }\n",
         )],
         untracked: &[],
         app: "NAME-web",
@@ -148,7 +148,7 @@ fn first_hour(engine: &'static Engine, layout: &Layout) {
     run(&["plan", &app]).success().says("no changes");
     let filter = format!("label=com.docker.compose.service={}", layout.service);
     let of_app = format!("label=dev.driftless.app={app}@");
-    let all = engine.docker_text(&["ps", "-q", "--filter", &filter, "--format", "{{.Names}} {{.Labels}}"]);
+    let all = engine.docker_text(&["ps", "--filter", &filter, "--format", "{{.Names}} {{.Labels}}"]);
     let container = all
         .lines()
         .find(|line| line.contains(&of_app[6..]))
