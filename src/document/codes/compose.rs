@@ -80,8 +80,8 @@ keep a value as it is.
 ";
     ENV_FILE_MISSING = 213, "env-file-missing", "an env file does not exist",
 "`env_file` names a file that is not in the commit, and the operator did not give it. Env files are often kept out of
-Git on purpose: put the values in `vars/APP.env` beside config.yaml, give the file with --env-file, or mark it as
-optional:
+Git on purpose: give it as `vars/APP/NAME` beside config.yaml (`env_file: ./local.env` of the app `web` is
+`vars/web/local.env`), or mark it as optional:
 
     env_file:
       - path: ./local.env

@@ -69,8 +69,9 @@ fn read_file(cx: &Context<'_>, fields: &mut Fields<'_, '_>, item: &Node, environ
         None => {
             let message = format!("env file `{path}` does not exist in the commit");
             let help = format!(
-                "commit it, give it to Driftless with --env-file {path}=FILE or in `vars/{}.env`, or say `required: false`",
-                cx.app
+                "commit it, give it to Driftless as `vars/{}/{}` beside config.yaml, or say `required: false`",
+                cx.app,
+                path.rsplit('/').next().unwrap_or(&path)
             );
             let missing = Diagnostic::error(Code::ENV_FILE_MISSING, &item.span, message).with_help(help);
             return fields.diagnostics().push(missing);
@@ -105,7 +106,9 @@ fn find_file(cx: &Context<'_>, path: &str, span: &Span, diagnostics: &mut Diagno
             return None;
         }
     };
-    if let Some(found) = given(full.as_str()) {
+    // The operator's copy is named as the file is: `./local.env` and `local.env` are one.
+    let beside = full.relative_to(&cx.folder);
+    if let Some(found) = beside.as_ref().and_then(|beside| given(beside.as_str())).or_else(|| given(full.as_str())) {
         return Some(Some(found));
     }
     match cx.checkout.read(&full) {
