@@ -34,7 +34,7 @@ use std::collections::BTreeMap;
 use crate::document::{self, Budget, Code, Diagnostic, Diagnostics, Dialect, File, Item, Mapping, Node, Span, Value};
 use crate::names::{ProjectName, ServiceName};
 use crate::secret::Mask;
-use crate::source::{Checkout, RepoPath};
+use crate::source::{Checkout, CheckoutError, RepoPath};
 
 use super::model::{Network, Project};
 use super::{App, Inputs, Places};
@@ -80,6 +80,14 @@ pub fn load(checkout: &Checkout, app: &App, file: &str, inputs: &Inputs) -> Resu
     }
 }
 
+/// The Compose file itself can't be read.
+fn unreadable(error: &CheckoutError, whole: &Span) -> Diagnostic {
+    match error {
+        CheckoutError::TooLarge { .. } => Diagnostic::error(Code::FILE_TOO_LARGE, whole, error.to_string()),
+        _ => mounts::checkout_error(error, whole),
+    }
+}
+
 struct Loader<'a> {
     cx: Context<'a>,
     app: &'a App,
@@ -98,8 +106,7 @@ impl<'a> Loader<'a> {
         let path = RepoPath::parse(file).map_err(|error| diagnostics.push(mounts::path_error(&error, &whole))).ok()?;
         let folder = path.parent().unwrap_or_default();
         siblings(checkout, app, &folder, &path, &whole, diagnostics);
-        let blob =
-            checkout.read(&path).map_err(|error| diagnostics.push(mounts::checkout_error(&error, &whole))).ok()?;
+        let blob = checkout.read(&path).map_err(|error| diagnostics.push(unreadable(&error, &whole))).ok()?;
         let documents = document::parse_bytes(file, &blob.bytes, Dialect::Compose, &Budget::default())
             .map_err(|found| diagnostics.extend(found))
             .ok()?;
