@@ -84,6 +84,7 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit, CommandError> {
             confirm(context)?;
         } else {
             plans.say_broken(&context.output);
+            plans.say_missing(&session, &context.output);
         }
         let broken = plans.broken_exit();
         let expected: Vec<Option<Expected>> = plans

@@ -89,9 +89,7 @@ pub fn show(session: &Session, plans: &Plans, context: &Context) -> Result<(), C
         Format::Table | Format::Wide => output.text(&plans.text(session, &now())),
     }
     plans.say_broken(output);
-    if plans.planned.is_empty() && plans.broken.is_empty() {
-        output.note("no app is declared here for this target; `driftless init` shows what is looked for");
-    }
+    plans.say_missing(session, output);
     if session.no_history {
         output.note("no history here yet: holds are unknown");
     }

@@ -67,6 +67,25 @@ impl Plans {
         }
     }
 
+    /// Says that nothing is declared, and which apps Git no longer has: they are left as they are (decision 25).
+    pub fn say_missing(&self, session: &Session, output: &Output) {
+        if self.planned.is_empty() && self.broken.is_empty() {
+            output.note("no app is declared here for this target; `driftless init` shows what is looked for");
+        }
+        let snapshot = &session.snapshot;
+        let declared = |name: &AppName| {
+            snapshot.discovery.app(name.as_str()).is_some()
+                || snapshot.broken().iter().any(|broken| broken.name == name.as_str())
+        };
+        // What can't be read here says nothing about what is to be applied.
+        for entry in session.world.history.apps().unwrap_or_default() {
+            if entry.key.source == snapshot.source && entry.target.is_some() && !declared(&entry.key.app) {
+                let app = &entry.key.app;
+                output.note(&format!("app `{app}` is gone from Git and was left as it is; `driftless down {app}` removes it"));
+            }
+        }
+    }
+
     /// Whether any plan would send a call, or take something over.
     pub fn acts(&self) -> bool {
         self.planned.iter().any(|planned| acts(planned))
@@ -99,8 +118,11 @@ impl Plans {
                 )));
             }
         }
-        let plans = self.planned.iter().map(|planned| &planned.look.git);
-        text.push(Line::new().plain(plan_text::summary(plans)));
+        // Where nothing could be planned, "0 to create" would look like an answer.
+        if !self.planned.is_empty() || self.broken.is_empty() {
+            let plans = self.planned.iter().map(|planned| &planned.look.git);
+            text.push(Line::new().plain(plan_text::summary(plans)));
+        }
         text
     }
 
