@@ -338,7 +338,7 @@ impl LiveError {
                 "find who listens on that port (`ss -ltnp`), or publish another one".into()
             }
             Problem::DiskFull { .. } => "free space on the engine's disk (`docker system df`)".into(),
-            Problem::CannotStart { .. } => "check command, entrypoint and the image's programs".into(),
+            Problem::CannotStart { .. } => "check command, entrypoint, devices and the image's programs".into(),
             Problem::ImageNotFound { .. } => {
                 "check the name and the tag; a private image needs `docker login`".into()
             }
@@ -436,6 +436,8 @@ fn classify(status: u16, message: String) -> Problem {
         "exec format error",
         "oci runtime create failed",
         "failed to create task for container",
+        // A device that the host does not have: the request is at fault, not the engine.
+        "error gathering device information",
     ]) {
         return Problem::CannotStart { message };
     }
@@ -546,6 +548,11 @@ mod tests {
             (
                 400,
                 "OCI runtime create failed: exec: \"x\": executable file not found in $PATH",
+                "E0525",
+            ),
+            (
+                500,
+                "error gathering device information while adding custom device \"/dev/x\": no such file or directory",
                 "E0525",
             ),
             (500, "write /var/lib/docker/x: no space left on device", "E0526"),
