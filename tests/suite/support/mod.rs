@@ -12,6 +12,7 @@ pub mod repo;
 pub mod driftless;
 pub mod proxy;
 pub mod registry;
+pub mod site;
 pub mod sshd;
 
 use std::path::{Path, PathBuf};
