@@ -114,7 +114,8 @@ impl Plans {
             for reach in crate::gate::host::reaches(&planned.turn.desired.project) {
                 text.push(Line::new().plain("    ").span(Role::Warn, "warning: ").plain(format!(
                     "service `{}` asks for {}, which gives it the host",
-                    reach.service, reach.detail
+                    reach.service,
+                    planned.turn.desired.mask.clean(&reach.detail)
                 )));
             }
         }

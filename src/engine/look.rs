@@ -220,7 +220,27 @@ fn plan_for(
         data_dir: &data,
         pinned,
     };
-    plan(desired, observed, inventory, &stance)
+    let mask = desired.mask.union(&effective.map(mask_of).unwrap_or_default());
+    masked(plan(desired, observed, inventory, &stance), &mask)
+}
+
+/// The plan without secret values in what people read: a value keeps its origin only where the model has a text for it, and
+/// a device or a mount that a variable names is a plain path. What is executed is not touched.
+fn masked(mut plan: Plan, mask: &Mask) -> Plan {
+    for change in &mut plan.changes {
+        let texts = change.fields.iter_mut().flat_map(|field| [&mut field.from, &mut field.to]);
+        for text in texts.flatten().filter(|text| !text.secret) {
+            text.value = mask.clean(&text.value);
+        }
+        for note in &mut change.notes {
+            *note = mask.clean(note);
+        }
+    }
+    for problem in &mut plan.problems {
+        problem.message = mask.clean(&problem.message);
+        problem.help = problem.help.as_deref().map(|help| mask.clean(help));
+    }
+    plan
 }
 
 /// The desired state that a stored release is. It is never rendered again.
