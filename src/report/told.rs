@@ -179,8 +179,9 @@ fn details(run: &Run, text: &mut Text, width: usize) {
             if let Some(place) = &failure.place {
                 fact("at", place.to_string(), text);
             }
-            for change in &run.changes {
-                fact("done", change.as_str(), text);
+            // What was planned; which of it was reached is in the journal.
+            for change in run.changes.iter().filter(|_| failure.touched) {
+                fact("planned", change.as_str(), text);
             }
         }
         End::Refused { problems } => problems.iter().for_each(|problem| push_obstacle(problem, text)),
