@@ -131,7 +131,7 @@ fn first_hour(engine: &'static Engine, layout: &Layout) {
     let env = TestEnv::on(engine);
     env.write_config("config.yaml", &format!("targets: {{ nas: {{ docker: {} }} }}\n", engine.docker_host()));
     if !layout.untracked.is_empty() {
-        env.run(&repo.path(), &["plan"]).code(3).complains("vars/");
+        drop(env.run(&repo.path(), &["plan"]).code(3).complains("vars/"));
         for (_, text) in layout.untracked {
             env.write_config(&format!("vars/{}.env", at(layout.app)), &at(text));
         }
@@ -141,11 +141,11 @@ fn first_hour(engine: &'static Engine, layout: &Layout) {
     let app = if app.is_empty() { repo.path().file_name().unwrap().to_str().unwrap().to_owned() } else { app };
     let folder = repo.path();
     let run = |arguments: &[&str]| env.run(&folder, arguments);
-    run(&["validate"]);
-    run(&["plan", &app]).success().says("to create");
-    run(&["apply", &app, "--yes", "--wait"]).success().says("stable");
-    run(&["apply", &app, "--yes"]).success().says("no changes");
-    run(&["plan", &app]).success().says("no changes");
+    drop(run(&["validate"]));
+    drop(run(&["plan", &app]).success().says("to create"));
+    drop(run(&["apply", &app, "--yes", "--wait"]).success().says("stable"));
+    drop(run(&["apply", &app, "--yes"]).success().says("no changes"));
+    drop(run(&["plan", &app]).success().says("no changes"));
     let filter = format!("label=com.docker.compose.service={}", layout.service);
     let of_app = format!("label=dev.driftless.app={app}@");
     let all = engine.docker_text(&["ps", "--filter", &filter, "--format", "{{.Names}} {{.Labels}}"]);
@@ -155,11 +155,11 @@ fn first_hour(engine: &'static Engine, layout: &Layout) {
         .and_then(|line| line.split(' ').next())
         .unwrap_or_else(|| panic!("{}: no container of {} runs:\n{all}", layout.name, layout.service))
         .to_owned();
-    engine.docker(&["stop", "-t", "0", &container]).success();
-    run(&["drift", &app]).code(1).says("state");
-    run(&["apply", &app, "--yes"]).success().says("healed");
-    run(&["drift", &app]).code(0);
-    run(&["down", &app, "--yes"]).success();
+    drop(engine.docker(&["stop", "-t", "0", &container]).success());
+    drop(run(&["drift", &app]).code(1).says("state"));
+    drop(run(&["apply", &app, "--yes"]).success().says("healed"));
+    drop(run(&["drift", &app]).code(0));
+    drop(run(&["down", &app, "--yes"]).success());
     let left = engine.docker_text(&["ps", "-aq", "--filter", &format!("name={container}")]);
     assert_eq!(left.trim(), "", "{}: `down` left a container", layout.name);
 }
