@@ -88,7 +88,7 @@ impl Plans {
 
     /// Whether any plan would send a call, or take something over.
     pub fn acts(&self) -> bool {
-        self.planned.iter().any(|planned| acts(planned))
+        self.planned.iter().any(acts)
     }
 
     /// The text of all plans.

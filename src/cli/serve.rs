@@ -38,6 +38,9 @@ use crate::source::GitSource;
 /// How long an engine's identity is trusted: an engine that was set up anew behind the same address is found within this.
 const TRUSTED: Duration = Duration::from_secs(60);
 
+/// A connected engine, and since when.
+type Connection = (Instant, Arc<DockerTarget>);
+
 /// Follows the repository: applies commits, heals drift, rolls back
 ///
 /// Runs until SIGTERM or Ctrl-C, and then stops at a step boundary. A local repository is watched, a remote one polled.
@@ -134,7 +137,7 @@ struct Configured {
     credentials: Credentials,
     env_files: Vec<PathBuf>,
     /// By the target's name, and since when.
-    connected: Mutex<BTreeMap<Option<String>, (Instant, Arc<DockerTarget>)>>,
+    connected: Mutex<BTreeMap<Option<String>, Connection>>,
 }
 
 impl Configured {

@@ -120,6 +120,7 @@ pub(super) async fn roll_back(
 }
 
 /// How putting a stored release in place ended.
+#[expect(clippy::large_enum_variant, reason = "there is one, and it is taken apart at once")]
 enum Put {
     /// It runs and is healthy; `baked` is how long that was watched.
     Back { calls: usize, baked: Duration },

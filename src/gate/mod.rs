@@ -60,7 +60,7 @@ pub fn judge(plan: Plan, project: Option<&Project>, permit: &Permit) -> Result<A
     if problems.is_empty() {
         return Ok(ApprovedPlan(plan));
     }
-    problems.sort_by(|a, b| b.kind.cmp(&a.kind));
+    problems.sort_by_key(|problem| std::cmp::Reverse(problem.kind));
     Err(Refusal { problems })
 }
 

@@ -166,7 +166,7 @@ pub fn visible(text: &str) -> String {
 fn skip_escape(rest: &mut std::iter::Peekable<std::str::Chars<'_>>) {
     match rest.next() {
         Some('[') => {
-            while let Some(c) = rest.next() {
+            for c in rest.by_ref() {
                 if ('\u{40}'..='\u{7e}').contains(&c) {
                     break;
                 }

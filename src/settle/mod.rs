@@ -565,7 +565,7 @@ pub fn seconds(duration: Duration) -> String {
     let secs = duration.as_secs();
     match secs {
         0..=119 => format!("{secs}s"),
-        _ if secs % 60 == 0 && secs < 7200 => format!("{}m", secs / 60),
+        _ if secs.is_multiple_of(60) && secs < 7200 => format!("{}m", secs / 60),
         120..=7199 => format!("{}m{:02}s", secs / 60, secs % 60),
         _ => format!("{}h{:02}m", secs / 3600, secs % 3600 / 60),
     }
