@@ -20,7 +20,7 @@ pub struct Args {
     pub app: String,
     /// What to wait for: `healthy`, `synced` or `revision=COMMIT`
     #[arg(long = "for", value_name = "STATE", value_parser = state, default_value = "healthy")]
-    pub state: State,
+    pub wanted: State,
     /// When to give up, with exit code 10
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "10m")]
     pub timeout: Duration,
@@ -64,7 +64,7 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit, CommandError> {
         let mut told = String::new();
         loop {
             let standing = Standing::of(&session, session.subject(&args.app)?).await?;
-            if reached(&args.state, &standing) {
+            if reached(&args.wanted, &standing) {
                 show(&standing, true, context)?;
                 return Ok(Exit::Done);
             }

@@ -28,3 +28,4 @@ mod serve;
 mod source;
 mod store;
 mod strangers;
+mod verbs;
