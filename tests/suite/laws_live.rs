@@ -108,6 +108,10 @@ on_engines! {
         ];
         wanted.sort();
         assert_eq!(seen, wanted, "{drift:#}");
+        drop(site.run(&["drift"]).code(1).says("resources.memory").says(&front));
+        let told = site.run(&["drift", "-o", "json"]).code(1).json();
+        let told: usize = list(&told["items"]).flat_map(|item| list(&item["changes"])).map(|change| list(&change["fields"]).count()).sum();
+        assert_eq!(told, seen.len());
         drop(site.apply().success().says("healed"));
         for (service, id) in services.iter().zip(&before) {
             let now = engine.inspect(&name(service));
@@ -117,6 +121,7 @@ on_engines! {
             assert!(now["NetworkSettings"]["Networks"][&front].is_object(), "{service}");
             assert_eq!(now["Id"] == id.as_str(), *service != "removed", "{service}");
         }
+        drop(site.run(&["drift"]).code(0));
         site.assert_in_sync("after the healing");
     }
 
