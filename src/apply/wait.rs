@@ -8,7 +8,9 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use super::{Hands, Why, pause_before, resolve};
+use crate::clock::Timestamp;
 use crate::health::{Cause, CauseKind, Expect, Verdict, docker};
+use crate::live::docker::op::ContainerRef;
 use crate::live::world::{Container, ContainerId, Symbols};
 use crate::names::{AppKey, ResourceKey};
 use crate::plan::{Await, Condition};
@@ -60,10 +62,17 @@ pub(super) async fn until(
         });
     }
     let mut patience = awaited.patience;
-    let mut restarts: BTreeMap<ContainerId, u64> = BTreeMap::new();
+    // What this run made has no earlier crashes, also where it crashed before it was first read.
+    let mut restarts: BTreeMap<ContainerId, u64> = containers
+        .iter()
+        .filter(|container| matches!(container, ContainerRef::New { .. }))
+        .filter_map(|container| Some((resolve(container, symbols)?, 0)))
+        .collect();
     let mut read = 0;
     loop {
         let pause = pause_before(read);
+        // Before the reading: a container is up at least this long, however late its answer is looked at.
+        let asked = hands.clock.now();
         match hands.target.inspect(&ids).await {
             Ok(found) => {
                 let mut unmet = None;
@@ -79,7 +88,7 @@ pub(super) async fn until(
                         });
                     };
                     let before = *restarts.entry(id.clone()).or_insert(container.restart_count);
-                    match reading(container, job, steady, only_running, before, hands) {
+                    match reading(container, job, steady, only_running, before, asked) {
                         Verdict::Healthy | Verdict::Suspended => {}
                         Verdict::Failed(cause) => {
                             let cause = Cause::new(cause.kind, hands.mask.clean(&cause.detail));
@@ -136,7 +145,7 @@ fn reading(
     steady: Duration,
     only_running: bool,
     before: u64,
-    hands: Hands<'_>,
+    asked: Timestamp,
 ) -> Verdict {
     let expect = Expect {
         job,
@@ -144,7 +153,7 @@ fn reading(
         restarts_before: before,
         state: WantedState::Running,
     };
-    match docker::judge(container, &expect, hands.clock.now()) {
+    match docker::judge(container, &expect, asked) {
         // `service_started` asks for running, not for healthy.
         Verdict::Progressing(_) | Verdict::Failed(_) if only_running && container.running() => {
             Verdict::Healthy

@@ -173,10 +173,8 @@ pub async fn settle(
         let now = eyes.clock.now();
         match eyes.target.inspect(&ids).await {
             Ok(found) => {
-                let reading = Reading {
-                    found: &found,
-                    now: eyes.clock.now(),
-                };
+                // The time before the reading: a container is up at least this long, however late its answer is looked at.
+                let reading = Reading { found: &found, now };
                 verdicts = judge_all(subjects, &reading);
                 if let Some((service, what)) = disturbed(subjects, &verdicts, &reading, &timers, eyes).await {
                     break End::Disturbed { service, what };
