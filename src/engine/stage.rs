@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::apply::{self, Applied, Hands, Outcome, StepFailure, Why};
 use crate::clock::elapsed;
 use crate::gate::ApprovedPlan;
-use crate::health::{Verdict, docker};
+use crate::health::{CauseKind, Expect, Verdict, docker};
 use crate::history::{AppState, History};
 use crate::live::ownership::{NEXT, PARKED};
 use crate::live::world::{Ask, Container, ContainerId, Inventory, Observed, Owner};
@@ -170,7 +170,12 @@ impl Bench<'_> {
             );
         }
         if let Some((resource, failure)) = applied.failure() {
-            return (self.broke(resource, failure, touched).await, calls);
+            let died = self.died(resource, failure, desired, before.0, &seen).await;
+            let passed = match died {
+                Some(evidence) => Passed::Broke(vec![evidence]),
+                None => self.broke(resource, failure, touched).await,
+            };
+            return (passed, calls);
         }
         let subjects = subjects(
             desired,
@@ -294,6 +299,49 @@ impl Bench<'_> {
         Ok(observed)
     }
 
+    /// The container that this run made for a service and that ended by itself, where the engine refused a step because of
+    /// that: one that passed its gate and died before it was let in. It is the release that failed, not the step.
+    async fn died(
+        &self,
+        resource: &ResourceKey,
+        failure: &StepFailure,
+        desired: &Desired,
+        before: &Observed,
+        seen: &Observed,
+    ) -> Option<Evidence> {
+        let Why::Engine(error) = &failure.why else { return None };
+        if error.engine_is_away() {
+            return None;
+        }
+        let service = ServiceName::try_from(&*resource.name).ok()?;
+        let expect = Expect {
+            job: desired.project.services.get(&service)?.job,
+            steady: Duration::ZERO,
+            restarts_before: 0,
+            state: WantedState::Running,
+        };
+        let now = self.world.clock.now();
+        for container in &seen.containers {
+            let ours = container.service == service.as_str() && container.owner == Owner::Ours;
+            // What never ran says nothing: its error is that of the call.
+            let ran = container.state != crate::live::world::State::Created;
+            if !ours || !ran || find(before, &container.id).is_some() {
+                continue;
+            }
+            let (Verdict::Failed(cause) | Verdict::Failing(cause)) = docker::judge(container, &expect, now) else {
+                continue;
+            };
+            let since = container.created_at.unwrap_or(now);
+            let by_hand = self.turn.target.stopped_by_hand(&container.id, since).await;
+            if cause.kind == CauseKind::Foreign || by_hand.unwrap_or(false) {
+                continue;
+            }
+            let save = |_: &Timers| {};
+            return Some(settle::evidence_of(service, container, &cause, self.eyes(&save)).await);
+        }
+        None
+    }
+
     /// What a failed step of apply says about the release.
     async fn broke(&self, resource: &ResourceKey, failure: &StepFailure, touched: bool) -> Passed {
         let service = ServiceName::try_from(&*resource.name).ok();
@@ -320,7 +368,7 @@ impl Bench<'_> {
             Why::Engine(error) if touched => {
                 let cause = crate::health::Cause::new(
                     crate::health::CauseKind::CannotRun,
-                    self.mask.clean(&format!("{}: {error}", failure.step)),
+                    self.mask.clean(&error.to_string()),
                 );
                 Passed::Broke(
                     service
