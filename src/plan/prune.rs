@@ -272,6 +272,10 @@ fn limit(changes: &mut [Change], prune: Prune, objects: usize) {
     }
 }
 
+fn is_stable(scene: &Scene<'_>, service: &str, container: &Container) -> bool {
+    crate::names::ServiceName::try_from(service).is_ok_and(|service| scene.is_stable(&service, container))
+}
+
 /// Parked containers that are no way back any more, after the bake: one parked set is kept for an app.
 pub(crate) fn parked(scene: &Scene<'_>, revived: &BTreeSet<String>, release: &Digest) -> Vec<Change> {
     let stable = scene.stable.as_ref().map(|stable| &stable.record.digest);
@@ -289,14 +293,19 @@ pub(crate) fn parked(scene: &Scene<'_>, revived: &BTreeSet<String>, release: &Di
         let mut seen = BTreeSet::new();
         let mut steps = Vec::new();
         for container in parked {
-            let of = scene.owned(container).and_then(|owned| owned.parked.as_ref());
-            let index = scene
-                .owned(container)
-                .map_or(container.index, |owned| owned.index);
+            let owned = scene.owned(container);
+            // A run that was killed after it set a container aside could not write down what for: what the container is
+            // tells whether it is the way back.
+            let unknown = owned.is_some_and(|owned| owned.parked.is_none());
+            let of = match owned {
+                Some(_) if unknown => stable.filter(|_| is_stable(scene, name, container)),
+                _ => owned.and_then(|owned| owned.parked.as_ref()),
+            };
+            let index = owned.map_or(container.index, |owned| owned.index);
             let stale = if moves_on {
                 of != stable
             } else {
-                !seen.insert(index)
+                unknown || !seen.insert(index)
             };
             if stale {
                 steps.push(Step::Op(Op::RemoveContainer {
