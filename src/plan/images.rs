@@ -209,19 +209,15 @@ fn local(service: &Service, image: &LocalImage, reference: &str) -> Resolved {
     }
 }
 
-/// The image's digest in the repository that `reference` names, else in any.
+/// The image's digest in the repository that `reference` names. One of another repository is not taken: it comes and goes
+/// with what other people tag and push, and would make another release of the same image, past its hold.
 fn repo_digest(image: &LocalImage, reference: &str) -> Option<String> {
     let wanted = ImageRef::parse(reference).ok();
     let same = |digest: &&String| match (&wanted, ImageRef::parse(digest)) {
         (Some(wanted), Ok(found)) => (wanted.domain(), wanted.path()) == (found.domain(), found.path()),
         _ => false,
     };
-    image
-        .repo_digests
-        .iter()
-        .find(same)
-        .or_else(|| image.repo_digests.iter().min())
-        .cloned()
+    image.repo_digests.iter().find(same).cloned()
 }
 
 /// The pinned reference in the registry, when the engine's image is not what the registry has now.
