@@ -22,6 +22,8 @@ mod laws_engine;
 mod laws_live;
 mod laws_refused;
 mod laws_secrets;
+mod laws_recovery;
+mod laws_release;
 mod layering;
 mod pages;
 mod serve;

@@ -13,6 +13,7 @@ pub mod driftless;
 pub mod proxy;
 pub mod registry;
 pub mod site;
+pub mod scene;
 pub mod sshd;
 
 use std::path::{Path, PathBuf};

@@ -62,6 +62,10 @@ pub enum Fault {
     DropAfter,
     /// It waits at a gate (see [`Proxy::hold`]), then passes.
     Hold(Gate),
+    /// The engine does not see it, and the client never hears: for a client that is killed before its call.
+    Swallow(Gate),
+    /// The engine does it, and the client never hears: for a client that is killed after its call.
+    Withhold(Gate),
 }
 
 /// Where held requests wait.
@@ -72,7 +76,8 @@ pub struct Gate {
 }
 
 impl Gate {
-    fn new() -> Self {
+    /// A gate that no request has reached.
+    pub fn new() -> Self {
         Self {
             reached: CancellationToken::new(),
             open: CancellationToken::new(),
@@ -105,6 +110,7 @@ struct Rule {
 struct State {
     calls: Vec<Call>,
     rules: Vec<Rule>,
+    nth_mutating: Option<(usize, Fault)>,
 }
 
 type Shared = Arc<Mutex<State>>;
@@ -200,6 +206,7 @@ impl Proxy {
                 gate.open();
             }
         }
+        state.nth_mutating = None;
         state.calls.clear();
     }
 
@@ -219,6 +226,12 @@ impl Proxy {
             times,
             fault,
         });
+    }
+
+    /// Breaks the `n`th call from now (counted from 0) that can change something.
+    pub fn fault_nth_mutating(&self, n: usize, fault: Fault) {
+        let mut state = lock(&self.state);
+        state.nth_mutating = Some((n, fault));
     }
 
     /// Holds the first matching request at a gate.
@@ -296,6 +309,10 @@ async fn pass(
 ) -> Result<Response<Body>, Cut> {
     let fault = record(&state, &request);
     let cut_after = matches!(fault, Some(Fault::DropAfter));
+    let withheld = match &fault {
+        Some(Fault::Withhold(gate)) => Some(gate.clone()),
+        _ => None,
+    };
     match fault {
         Some(Fault::Refuse(status, message)) => {
             // Read to its end as the engine would: a client that still writes would see a broken pipe instead of the answer.
@@ -307,7 +324,11 @@ async fn pass(
             gate.reached.cancel();
             gate.open.cancelled().await;
         }
-        Some(Fault::DropAfter) | None => {}
+        Some(Fault::Swallow(gate)) => {
+            gate.reached.cancel();
+            return std::future::pending().await;
+        }
+        Some(Fault::DropAfter | Fault::Withhold(_)) | None => {}
     }
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(UnixStream::connect(upstream).await?)).await?;
@@ -323,6 +344,11 @@ async fn pass(
         // To the end of the body: a streamed operation (a pull) is then really done.
         let _ = response.into_body().collect().await;
         return Err(Cut::OnPurpose);
+    }
+    if let Some(gate) = withheld {
+        let _ = response.into_body().collect().await;
+        gate.reached.cancel();
+        return std::future::pending().await;
     }
     if let (StatusCode::SWITCHING_PROTOCOLS, Some(client_side)) = (response.status(), client_side) {
         let engine_side = hyper::upgrade::on(&mut response);
@@ -380,6 +406,16 @@ fn record(state: &Shared, request: &Request<Incoming>) -> Option<Fault> {
             picked = Some(rule.fault.clone());
             break;
         }
+    }
+    if call.is_mutating() {
+        state.nth_mutating = match state.nth_mutating.take() {
+            Some((0, fault)) => {
+                picked = Some(fault);
+                None
+            }
+            Some((n, fault)) => Some((n - 1, fault)),
+            None => None,
+        };
     }
     state.calls.push(call);
     picked
