@@ -290,10 +290,13 @@ impl New<'_> {
             container: container.clone(),
             body: json!({ "RestartPolicy": { "Name": restart.name, "MaximumRetryCount": restart.max_retries } }),
         }));
-        steps.push(Step::Op(Op::Rename {
-            container,
-            to: self.final_name(),
-        }));
+        // It has its name already where a run was killed after it renamed it; the engine refuses to do it twice.
+        if parked.name != self.final_name() {
+            steps.push(Step::Op(Op::Rename {
+                container,
+                to: self.final_name(),
+            }));
+        }
         let container = ContainerRef::Id {
             id: parked.id.clone(),
             name: self.final_name(),
