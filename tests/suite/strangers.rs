@@ -195,6 +195,6 @@ on_engines! {
             (&format!("apps/{name}/compose.yaml"), "services: { web: { image: \"web:1\" } }\n"),
             (&format!("apps/{name}/compose.override.yaml"), "services: { web: { environment: { A: b } } }\n"),
         ]);
-        TestEnv::on(engine).run(&repo.path(), &["plan"]).code(3).complains("error[E02");
+        drop(TestEnv::on(engine).run(&repo.path(), &["plan"]).code(3).complains("error[E02"));
     }
 }
