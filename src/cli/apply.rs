@@ -42,7 +42,6 @@ driftless apply --yes --wait     # for scripts; exit code 7: rolled back
 driftless apply web --yes --wait=5m
 driftless apply web.plan --yes   # refused when Git or live state moved";
 
-
 /// Runs the verb.
 pub fn run(args: &Args, context: &mut Context) -> Result<Exit, CommandError> {
     block_on(async {
@@ -69,8 +68,15 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit, CommandError> {
         };
         let mut plans = Plans::make(&session, apps, "apply", options).await;
         plans.broken.extend(session.broken(&asked));
-        let gone = if asked.is_empty() { session.gone()? } else { Vec::new() };
-        let gone: Vec<Subject> = gone.into_iter().filter(|subject| matches!(subject.git, InGit::Gone)).collect();
+        let gone = if asked.is_empty() {
+            session.gone()?
+        } else {
+            Vec::new()
+        };
+        let gone: Vec<Subject> = gone
+            .into_iter()
+            .filter(|subject| matches!(subject.git, InGit::Gone))
+            .collect();
         let prune_gone = saved.is_none() && matches!(args.scope.prune, Some(Prune::Safe | Prune::All));
         for subject in &gone {
             let app = &subject.key.app;
@@ -91,15 +97,25 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit, CommandError> {
             .planned
             .iter()
             .map(|planned| match &saved {
-                Some(saved) => saved.apps.iter().find(|app| app.app == planned.app.name).map(|app| app.expected()),
+                Some(saved) => saved
+                    .apps
+                    .iter()
+                    .find(|app| app.app == planned.app.name)
+                    .map(|app| app.expected()),
                 None if args.yes => None,
-                None => Some(Expected { release: planned.look.git.release.clone(), basis: planned.look.git.basis.clone() }),
+                None => Some(Expected {
+                    release: planned.look.git.release.clone(),
+                    basis: planned.look.git.basis.clone(),
+                }),
             })
             .collect();
         super::signals::drain(&session.stop, context);
         let mut runs = apply_all(&session, plans.planned, expected).await;
         for subject in gone.iter().filter(|_| prune_gone && !session.stop.is_cancelled()) {
-            if let Some(turn) = session.turn_of_record(subject, "down", Options::default()).await? {
+            if let Some(turn) = session
+                .turn_of_record(subject, "down", Options::default())
+                .await?
+            {
                 runs.push(down(&turn, &session.world, &session.stop).await);
             }
         }
@@ -116,11 +132,13 @@ async fn apply_all(session: &Session, planned: Vec<Planned>, expected: Vec<Optio
     let mut runs: Vec<Run> = Vec::new();
     while !left.is_empty() {
         let names: Vec<_> = left.iter().map(|(planned, _)| planned.app.name.clone()).collect();
-        let (ready, later): (Vec<_>, Vec<_>) =
-            left.into_iter().partition(|(planned, _)| !planned.app.after.iter().any(|name| names.contains(name)));
+        let (ready, later): (Vec<_>, Vec<_>) = left
+            .into_iter()
+            .partition(|(planned, _)| !planned.app.after.iter().any(|name| names.contains(name)));
         let work = ready.into_iter().map(|(planned, expected)| {
             let failed = planned.app.after.iter().find(|name| {
-                runs.iter().any(|run| run.key.app == **name && run.exit() != Exit::Done)
+                runs.iter()
+                    .any(|run| run.key.app == **name && run.exit() != Exit::Done)
             });
             let refused = failed.map(|name| format!("`after: {name}` did not end well"));
             async move {
@@ -150,28 +168,46 @@ pub fn show_runs(runs: &[Run], context: &Context) -> Result<(), CommandError> {
             #[serde(rename = "exitCode")]
             exit_code: u8,
         }
-        let items: Vec<Item<'_>> = runs.iter().map(|run| Item { run, exit_code: run.exit().code() }).collect();
+        let items: Vec<Item<'_>> = runs
+            .iter()
+            .map(|run| Item {
+                run,
+                exit_code: run.exit().code(),
+            })
+            .collect();
         return output.value("Runs", &serde_json::json!({ "items": items }));
     }
     if output.format == super::args::Format::Markdown {
         output.result(&crate::report::told::markdown(runs, &plan::now()));
         return Ok(());
     }
-    output.text(&crate::report::told::runs(runs, &plan::now(), output.width().unwrap_or(0)));
+    output.text(&crate::report::told::runs(
+        runs,
+        &plan::now(),
+        output.width().unwrap_or(0),
+    ));
     Ok(())
 }
 
 fn saved_plan(args: &Args, context: &Context) -> Result<Option<SavedPlan>, CommandError> {
-    let [only] = args.what.as_slice() else { return Ok(None) };
+    let [only] = args.what.as_slice() else {
+        return Ok(None);
+    };
     let path = context.environment.folder.join(only);
     if !path.is_file() {
         return Ok(None);
     }
     let unreadable = |error: &(dyn std::error::Error + 'static)| {
-        CommandError::new(Exit::Usage, format!("`{only}` is not a plan that `driftless plan --out` saved")).because(error)
+        CommandError::new(
+            Exit::Usage,
+            format!("`{only}` is not a plan that `driftless plan --out` saved"),
+        )
+        .because(error)
     };
     let bytes = std::fs::read(&path).map_err(|error| unreadable(&error))?;
-    serde_json::from_slice(&bytes).map(Some).map_err(|error| unreadable(&error))
+    serde_json::from_slice(&bytes)
+        .map(Some)
+        .map_err(|error| unreadable(&error))
 }
 
 fn prune_word(word: &str) -> Option<Prune> {
@@ -184,13 +220,19 @@ fn prune_word(word: &str) -> Option<Prune> {
 }
 
 fn stale(why: &str) -> CommandError {
-    CommandError::new(Exit::Refused, why).code("E0612").hint("make a new one: driftless plan --out FILE").note("nothing was changed")
+    CommandError::new(Exit::Refused, why)
+        .code("E0612")
+        .hint("make a new one: driftless plan --out FILE")
+        .note("nothing was changed")
 }
 
 /// Asks on a terminal; elsewhere it refuses, and never hangs.
 pub fn confirm(context: &Context) -> Result<(), CommandError> {
     if context.global.no_input || !context.environment.stdin {
-        return Err(CommandError::new(Exit::Refused, "nobody can confirm here, so nothing was changed").hint("say --yes"));
+        return Err(
+            CommandError::new(Exit::Refused, "nobody can confirm here, so nothing was changed")
+                .hint("say --yes"),
+        );
     }
     context.output.write_err("Apply this? Only `yes` is taken: ");
     let mut answer = String::new();
@@ -200,7 +242,9 @@ pub fn confirm(context: &Context) -> Result<(), CommandError> {
     if answer.trim() == "yes" {
         Ok(())
     } else {
-        Err(CommandError::new(Exit::Refused, "not confirmed, so nothing was changed"))
+        Err(CommandError::new(
+            Exit::Refused,
+            "not confirmed, so nothing was changed",
+        ))
     }
 }
-

@@ -39,7 +39,11 @@ pub fn run(args: Args, context: &mut Context) -> Result<Exit, CommandError> {
     let Command::Show(show) = args.command;
     let settings = settings(context)?;
     let rows = settings.show();
-    let origin = if show.origin { column("FROM") } else { column("FROM").wide() };
+    let origin = if show.origin {
+        column("FROM")
+    } else {
+        column("FROM").wide()
+    };
     let mut table = Table::new([column("SETTING"), column("VALUE").shrinks(), origin]);
     for row in &rows {
         let value = match &row.value {
@@ -50,7 +54,9 @@ pub fn run(args: Args, context: &mut Context) -> Result<Exit, CommandError> {
     }
     context.output.list("SettingList", &rows, &table)?;
     if settings.file.is_none() {
-        context.output.note("no config.yaml was found; `driftless doctor` says where it is looked for");
+        context
+            .output
+            .note("no config.yaml was found; `driftless doctor` says where it is looked for");
     }
     Ok(Exit::Done)
 }

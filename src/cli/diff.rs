@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 
-
 use similar::TextDiff;
 
 use super::args::Format;
@@ -54,25 +53,44 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit, CommandError> {
             None => Session::open(context, Access::Read, "diff").await?,
         };
         let apps = session.apps(&args.apps)?;
-        let mut plans = Plans::make(&session, apps, "diff", |app| session.options(app, args.scope.prune, args.scope.adopt)).await;
+        let mut plans = Plans::make(&session, apps, "diff", |app| {
+            session.options(app, args.scope.prune, args.scope.adopt)
+        })
+        .await;
         plans.broken.extend(session.broken(&args.apps));
-        let differing: Vec<Difference> = plans.planned.iter().filter(|planned| acts(planned)).map(difference).collect();
+        let differing: Vec<Difference> = plans
+            .planned
+            .iter()
+            .filter(|planned| acts(planned))
+            .map(difference)
+            .collect();
         let output = &context.output;
         match output.format {
             Format::Json | Format::Yaml => {
-                let items: Vec<_> = differing.iter().map(|one| serde_json::json!({ "app": one.app, "diff": one.text })).collect();
+                let items: Vec<_> = differing
+                    .iter()
+                    .map(|one| serde_json::json!({ "app": one.app, "diff": one.text }))
+                    .collect();
                 output.value("DiffList", &serde_json::json!({ "items": items }))?;
             }
-            Format::Name => differing.iter().for_each(|one| output.result(&format!("{}\n", one.app))),
+            Format::Name => differing
+                .iter()
+                .for_each(|one| output.result(&format!("{}\n", one.app))),
             Format::Markdown => {
                 for one in &differing {
                     output.result(&format!("**{}**\n\n````diff\n{}````\n\n", one.app, one.text));
                 }
             }
-            Format::Table | Format::Wide => differing.iter().for_each(|one| output.result(&painted(&one.text, output.color()))),
+            Format::Table | Format::Wide => differing
+                .iter()
+                .for_each(|one| output.result(&painted(&one.text, output.color()))),
         }
         plans.say_broken(output);
-        let found = if differing.is_empty() { Exit::Done } else { Exit::Differences };
+        let found = if differing.is_empty() {
+            Exit::Done
+        } else {
+            Exit::Differences
+        };
         Ok(Exit::worst([plans.broken_exit(), found]))
     })
 }
@@ -83,7 +101,9 @@ fn difference(planned: &super::planned::Planned) -> Difference {
     let desired = &planned.turn.desired;
     let before = planned.look.effective.as_ref();
     let mask = desired.mask.union(&before.map(mask_of).unwrap_or_default());
-    let old = before.map(|record| mask.clean(&compose_yaml(&desired_of(record).project))).unwrap_or_default();
+    let old = before
+        .map(|record| mask.clean(&compose_yaml(&desired_of(record).project)))
+        .unwrap_or_default();
     let new = mask.clean(&compose_yaml(&desired.project));
     let mut text = TextDiff::from_lines(&old, &new)
         .unified_diff()
@@ -91,7 +111,12 @@ fn difference(planned: &super::planned::Planned) -> Difference {
         .header(&format!("live/{app}"), &format!("git/{app}"))
         .to_string();
     // What live state moved is in no manifest: each field as a hunk of its own.
-    let moved = planned.look.git.changes.iter().filter(|change| change.acts() || !change.fields.is_empty());
+    let moved = planned
+        .look
+        .git
+        .changes
+        .iter()
+        .filter(|change| change.acts() || !change.fields.is_empty());
     let hunks: Vec<String> = moved.filter_map(hunk).collect();
     if !hunks.is_empty() {
         if text.is_empty() {
@@ -99,24 +124,48 @@ fn difference(planned: &super::planned::Planned) -> Difference {
         }
         text.push_str(&hunks.concat());
     }
-    Difference { app, text: text.lines().map(|line| format!("{}\n", visible(line))).collect() }
+    Difference {
+        app,
+        text: text.lines().map(|line| format!("{}\n", visible(line))).collect(),
+    }
 }
 
 fn hunk(change: &Change) -> Option<String> {
-    let fields: Vec<_> = change.fields.iter().filter(|field| field.moved == Moved::Live).collect();
+    let fields: Vec<_> = change
+        .fields
+        .iter()
+        .filter(|field| field.moved == Moved::Live)
+        .collect();
     if fields.is_empty() {
         return None;
     }
     let side = |sign: char, value: &Option<crate::secret::Text>, field: &str| {
-        let first = value.as_ref().map(|value| value.shown().lines().next().unwrap_or_default().to_owned());
-        first.map(|value| format!("{sign}{field}: {value}\n")).unwrap_or_default()
+        let first = value
+            .as_ref()
+            .map(|value| value.shown().lines().next().unwrap_or_default().to_owned());
+        first
+            .map(|value| format!("{sign}{field}: {value}\n"))
+            .unwrap_or_default()
     };
-    let lines: Vec<(String, String)> =
-        fields.iter().map(|field| (side('-', &field.from, &field.field), side('+', &field.to, &field.field))).collect();
+    let lines: Vec<(String, String)> = fields
+        .iter()
+        .map(|field| {
+            (
+                side('-', &field.from, &field.field),
+                side('+', &field.to, &field.field),
+            )
+        })
+        .collect();
     let count = |sides: Vec<&String>| sides.iter().filter(|side| !side.is_empty()).count();
-    let (old, new) = (count(lines.iter().map(|(old, _)| old).collect()), count(lines.iter().map(|(_, new)| new).collect()));
+    let (old, new) = (
+        count(lines.iter().map(|(old, _)| old).collect()),
+        count(lines.iter().map(|(_, new)| new).collect()),
+    );
     let body: String = lines.into_iter().map(|(old, new)| old + &new).collect();
-    Some(format!("@@ -1,{old} +1,{new} @@ {} changed outside Git\n{body}", change.key))
+    Some(format!(
+        "@@ -1,{old} +1,{new} @@ {} changed outside Git\n{body}",
+        change.key
+    ))
 }
 
 fn painted(text: &str, color: bool) -> String {

@@ -63,13 +63,22 @@ fn exit_codes() -> String {
 fn codes() -> String {
     let mut page = format!("{NOTE}# Codes\n\n`driftless explain CODE` prints the same.\n");
     for entry in Code::all() {
-        let _ = write!(page, "\n## {} {}\n\n{}.\n\n```text\n{}```\n", entry.code, entry.slug, capital(entry.title), entry.explanation);
+        let _ = write!(
+            page,
+            "\n## {} {}\n\n{}.\n\n```text\n{}```\n",
+            entry.code,
+            entry.slug,
+            capital(entry.title),
+            entry.explanation
+        );
     }
     page
 }
 
 fn settings() -> String {
-    let mut page = format!("{NOTE}# driftless.yaml\n\nThe usual layouts need none. `driftless schema` prints the JSON schema for editors.\n\n| Setting | Takes | Default | What it is |\n|---|---|---|---|\n");
+    let mut page = format!(
+        "{NOTE}# driftless.yaml\n\nThe usual layouts need none. `driftless schema` prints the JSON schema for editors.\n\n| Setting | Takes | Default | What it is |\n|---|---|---|---|\n"
+    );
     for field in fields::REPOSITORY.iter().filter(|field| field.name() != "*") {
         let default = match (field.default, &field.kind) {
             ("", Kind::Object | Kind::Names) => "",
@@ -77,7 +86,12 @@ fn settings() -> String {
             (default, _) => default,
         };
         let takes = field.takes().replace('|', "\\|");
-        let _ = writeln!(page, "| `{}` | {takes} | {default} | {} |", field.path.replace("apps.*", "apps.NAME"), field.summary);
+        let _ = writeln!(
+            page,
+            "| `{}` | {takes} | {default} | {} |",
+            field.path.replace("apps.*", "apps.NAME"),
+            field.summary
+        );
     }
     for field in fields::REPOSITORY.iter().filter(|field| !field.text.is_empty()) {
         let _ = write!(page, "\n## {}\n\n{}", field.short(), field.text);
@@ -88,12 +102,21 @@ fn settings() -> String {
 fn words() -> String {
     let mut page = format!("{NOTE}# Words\n\n`driftless explain WORD` prints the same.\n");
     for topic in TOPICS.iter().filter(|topic| !topic.text.is_empty()) {
-        let _ = write!(page, "\n## {}\n\n{}.\n\n{}", topic.name, capital(topic.summary), topic.text);
+        let _ = write!(
+            page,
+            "\n## {}\n\n{}.\n\n{}",
+            topic.name,
+            capital(topic.summary),
+            topic.text
+        );
     }
     page
 }
 
 fn capital(text: &str) -> String {
     let mut letters = text.chars();
-    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+    letters
+        .next()
+        .map(|first| first.to_uppercase().chain(letters).collect())
+        .unwrap_or_default()
 }

@@ -36,7 +36,10 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit, CommandError> {
     block_on(async {
         let session = Session::open_known(context, Access::Write, "down").await?;
         let subject = session.subject(&args.app)?;
-        let options = Options { delete_volumes: args.volumes.clone(), ..session.options(&subject.app, None, false) };
+        let options = Options {
+            delete_volumes: args.volumes.clone(),
+            ..session.options(&subject.app, None, false)
+        };
         let turn = session.turn_for(&subject, "down", options).await?;
         let look = look(&turn, &session.world).await?;
         let volumes: Vec<&str> = look
@@ -48,7 +51,11 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit, CommandError> {
             .filter(|name| !name.is_empty())
             .collect();
         if let Some(unknown) = args.volumes.iter().find(|name| !volumes.contains(&name.as_str())) {
-            return Err(CommandError::unknown(&format!("volume of `{}`", args.app), unknown, volumes));
+            return Err(CommandError::unknown(
+                &format!("volume of `{}`", args.app),
+                unknown,
+                volumes,
+            ));
         }
         let plan = down_plan(&turn, &session.world, &look);
         if !plan.changes.iter().any(Change::acts) {

@@ -96,15 +96,22 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit, CommandError> {
         }
         show(&all, context)?;
         if session.no_history {
-            context.output.note("no history here yet: nothing was applied that could drift");
+            context
+                .output
+                .note("no history here yet: nothing was applied that could drift");
         }
         let drifted = all.iter().any(|one| one.item.drifted);
-        Ok(Exit::worst([exit, if drifted { Exit::Differences } else { Exit::Done }]))
+        Ok(Exit::worst([
+            exit,
+            if drifted { Exit::Differences } else { Exit::Done },
+        ]))
     })
 }
 
 async fn compare(session: &Session, app: &App) -> Result<Compared, CommandError> {
-    let turn = session.turn(app, "drift", session.options(app, None, false)).await?;
+    let turn = session
+        .turn(app, "drift", session.options(app, None, false))
+        .await?;
     let look = look(&turn, &session.world).await?;
     let stand = stand(&turn, &session.world, &look).await?;
     let record = look.effective.as_ref();
@@ -117,13 +124,23 @@ async fn compare(session: &Session, app: &App) -> Result<Compared, CommandError>
                 field: field.field.clone(),
                 expected: field.to.as_ref().map(|text| text.shown().to_owned()),
                 live: field.from.as_ref().map(|text| text.shown().to_owned()),
-                secret: [&field.from, &field.to].into_iter().flatten().any(|text| text.secret),
+                secret: [&field.from, &field.to]
+                    .into_iter()
+                    .flatten()
+                    .any(|text| text.secret),
                 since: stand.since(change, field),
-                first_seen: look.state.drift.get(&format!("{resource} {}", field.field)).copied(),
+                first_seen: look
+                    .state
+                    .drift
+                    .get(&format!("{resource} {}", field.field))
+                    .copied(),
                 file: field.place.as_ref().map(|place| place.file.to_string()),
                 line: field.place.as_ref().map(|place| place.line),
             });
-            ChangeItem { fields: fields.collect(), resource }
+            ChangeItem {
+                fields: fields.collect(),
+                resource,
+            }
         })
         .collect();
     let item = Item {
@@ -157,7 +174,13 @@ fn show(all: &[Compared], context: &Context) -> Result<(), CommandError> {
     let column = all
         .iter()
         .flat_map(|one| &one.item.changes)
-        .flat_map(|change| change.fields.iter().map(|field| 8 + field.field.len()).chain([6 + change.resource.len()]))
+        .flat_map(|change| {
+            change
+                .fields
+                .iter()
+                .map(|field| 8 + field.field.len())
+                .chain([6 + change.resource.len()])
+        })
         .max()
         .unwrap_or(0)
         .clamp(23, 42)
@@ -165,17 +188,33 @@ fn show(all: &[Compared], context: &Context) -> Result<(), CommandError> {
     for one in all {
         let item = &one.item;
         let release = match (&item.release, &item.revision) {
-            (Some(number), Some(revision)) => format!(" (release {number}, {})", revision.get(..7).unwrap_or_default()),
+            (Some(number), Some(revision)) => {
+                format!(" (release {number}, {})", revision.get(..7).unwrap_or_default())
+            }
             _ => String::new(),
         };
-        let heading = Line::new().span(Role::Strong, item.app.as_str()).plain(" on ").plain(item.target.as_str());
+        let heading = Line::new()
+            .span(Role::Strong, item.app.as_str())
+            .plain(" on ")
+            .plain(item.target.as_str());
         if !item.drifted {
-            text.push(heading.plain(if item.release.is_some() { "  no drift" } else { "  nothing applied yet" }));
+            text.push(heading.plain(if item.release.is_some() {
+                "  no drift"
+            } else {
+                "  nothing applied yet"
+            }));
             continue;
         }
         text.push(heading.span(Role::Dim, release));
         for (change, shown) in one.stand.drift.iter().zip(&item.changes) {
-            text.push(Line::new().plain("    ").span(Role::Change, "! ").span(Role::Change, shown.resource.as_str()).to_column(column).plain(told(change)));
+            text.push(
+                Line::new()
+                    .plain("    ")
+                    .span(Role::Change, "! ")
+                    .span(Role::Change, shown.resource.as_str())
+                    .to_column(column)
+                    .plain(told(change)),
+            );
             for (field, shown) in change.fields.iter().zip(&shown.fields) {
                 text.push(field_line(field, shown, column, &now));
             }
@@ -183,10 +222,18 @@ fn show(all: &[Compared], context: &Context) -> Result<(), CommandError> {
     }
     let drifted = all.iter().filter(|one| one.item.drifted).count();
     if drifted > 0 {
-        let fields: usize = all.iter().flat_map(|one| &one.item.changes).map(|change| change.fields.len().max(1)).sum();
+        let fields: usize = all
+            .iter()
+            .flat_map(|one| &one.item.changes)
+            .map(|change| change.fields.len().max(1))
+            .sum();
         text.push(
             Line::new()
-                .plain(format!("{} changed outside Git in {drifted} of {} apps; ", counted(fields, "field"), all.len()))
+                .plain(format!(
+                    "{} changed outside Git in {drifted} of {} apps; ",
+                    counted(fields, "field"),
+                    all.len()
+                ))
                 .span(Role::Name, "`driftless apply`")
                 .plain(" puts it right."),
         );
@@ -209,11 +256,16 @@ fn field_line(field: &FieldDiff, shown: &FieldItem, column: usize, now: &Now) ->
         Some("no") => "\"no\"".to_owned(),
         Some(text) => text.lines().next().unwrap_or_default().chars().take(64).collect(),
     };
-    let mut line = Line::new().plain("        ").plain(field.field.as_str()).to_column(column);
+    let mut line = Line::new()
+        .plain("        ")
+        .plain(field.field.as_str())
+        .to_column(column);
     line = if shown.secret {
         line.span(Role::Dim, "(secret changed)")
     } else {
-        line.span(Role::Remove, value(&shown.live)).plain(", should be ").span(Role::Add, value(&shown.expected))
+        line.span(Role::Remove, value(&shown.live))
+            .plain(", should be ")
+            .span(Role::Add, value(&shown.expected))
     };
     if let Some(since) = shown.since {
         line = line.plain(format!("  {}", now.ago(since)));
@@ -228,5 +280,9 @@ fn field_line(field: &FieldDiff, shown: &FieldItem, column: usize, now: &Now) ->
 
 /// `1 field`, `2 fields`.
 pub fn counted(count: usize, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+    if count == 1 {
+        format!("1 {what}")
+    } else {
+        format!("{count} {what}s")
+    }
 }

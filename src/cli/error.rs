@@ -105,7 +105,10 @@ impl CommandError {
 
     /// The message alone; the first finding's where files are at fault.
     pub fn message(&self) -> &str {
-        self.found.iter().next().map_or(&self.message, |found| &found.message)
+        self.found
+            .iter()
+            .next()
+            .map_or(&self.message, |found| &found.message)
     }
 
     /// The exit code.
@@ -115,8 +118,17 @@ impl CommandError {
 
     /// One line and the next step, for a list of checks.
     pub fn in_short(&self) -> (String, Option<String>) {
-        let first = self.found.iter().next().map(|one| format!(": {one}")).unwrap_or_default();
-        let next = self.hints.first().cloned().or_else(|| self.found.iter().next().and_then(|one| one.help.clone()));
+        let first = self
+            .found
+            .iter()
+            .next()
+            .map(|one| format!(": {one}"))
+            .unwrap_or_default();
+        let next = self
+            .hints
+            .first()
+            .cloned()
+            .or_else(|| self.found.iter().next().and_then(|one| one.help.clone()));
         (format!("{}{first}", self.message), next)
     }
 

@@ -215,7 +215,11 @@ pub fn plain() -> Command {
 /// The whole tree. `-h` and `--help` are the same: one page for a command, with the options of all commands on the page of
 /// `driftless` alone.
 pub fn command(width: usize, color: ColorChoice) -> Command {
-    let mut command = Cli::command().styles(STYLES).color(color).term_width(width).max_term_width(width);
+    let mut command = Cli::command()
+        .styles(STYLES)
+        .color(color)
+        .term_width(width)
+        .max_term_width(width);
     // clap removes the styles again where colour is off.
     let (header, reset) = (STYLES.get_header(), STYLES.get_header().render_reset());
     let (overview, globals) = (overview(&command, width), globals(&command, width));
@@ -239,17 +243,26 @@ pub fn command(width: usize, color: ColorChoice) -> Command {
         for line in about.examples.lines() {
             let _ = writeln!(after, "  {line}");
         }
-        let _ = write!(after, "\n{header}Exit codes:{reset}\n{}", exits(about.exits, width));
+        let _ = write!(
+            after,
+            "\n{header}Exit codes:{reset}\n{}",
+            exits(about.exits, width)
+        );
         let more = "The options of all commands: `driftless --help`. All exit codes: `driftless explain exit-codes`.";
         let _ = write!(after, "\n\n{}", hanging("", more, width));
         command = command.mut_subcommand(about.name, |verb| {
             let long = verb.get_long_about().map(ToString::to_string).unwrap_or_default();
             // The first paragraph is the summary, which stands above it already.
-            let rest = long.split("\n\n").skip(1).map(|text| format!("{}\n\n", hanging("", text, width)));
+            let rest = long
+                .split("\n\n")
+                .skip(1)
+                .map(|text| format!("{}\n\n", hanging("", text, width)));
             let rest: String = rest.collect::<String>().replace('{', "(").replace('}', ")");
             verb.after_help(after.clone())
                 .after_long_help(after)
-                .help_template(format!("{{about}}\n\n{rest}{{usage-heading}} {{usage}}\n\n{{all-args}}{{after-help}}"))
+                .help_template(format!(
+                    "{{about}}\n\n{rest}{{usage-heading}} {{usage}}\n\n{{all-args}}{{after-help}}"
+                ))
         });
     }
     command
@@ -259,14 +272,34 @@ pub fn command(width: usize, color: ColorChoice) -> Command {
 fn globals(command: &Command, width: usize) -> String {
     let mut text = String::new();
     let literal = STYLES.get_literal();
-    for argument in command.get_arguments().filter(|argument| argument.is_global_set()) {
-        let long = argument.get_long().map(|long| format!("--{long}")).unwrap_or_default();
-        let short = argument.get_short().map_or("    ".to_owned(), |short| format!("-{short}, "));
-        let value = argument.get_value_names().filter(|_| argument.get_action().takes_values());
-        let value = value.and_then(|names| names.first()).map(|name| format!(" <{name}>")).unwrap_or_default();
+    for argument in command
+        .get_arguments()
+        .filter(|argument| argument.is_global_set())
+    {
+        let long = argument
+            .get_long()
+            .map(|long| format!("--{long}"))
+            .unwrap_or_default();
+        let short = argument
+            .get_short()
+            .map_or("    ".to_owned(), |short| format!("-{short}, "));
+        let value = argument
+            .get_value_names()
+            .filter(|_| argument.get_action().takes_values());
+        let value = value
+            .and_then(|names| names.first())
+            .map(|name| format!(" <{name}>"))
+            .unwrap_or_default();
         let mut help = argument.get_help().map(ToString::to_string).unwrap_or_default();
-        let words: Vec<String> = argument.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect();
-        if !words.is_empty() && argument.get_action().takes_values() && !argument.is_hide_possible_values_set() {
+        let words: Vec<String> = argument
+            .get_possible_values()
+            .iter()
+            .map(|value| value.get_name().to_owned())
+            .collect();
+        if !words.is_empty()
+            && argument.get_action().takes_values()
+            && !argument.is_hide_possible_values_set()
+        {
             help = format!("{help} [{}]", words.join(", "));
         }
         let head = format!("  {:<25} ", format!("{short}{long}{value}"));
@@ -275,7 +308,11 @@ fn globals(command: &Command, width: usize) -> String {
         text.push('\n');
     }
     let head = format!("  {:<25} ", "-V, --version");
-    let version = format!("{head}Print the version\n").replacen("--version", &format!("{literal}--version{literal:#}"), 1);
+    let version = format!("{head}Print the version\n").replacen(
+        "--version",
+        &format!("{literal}--version{literal:#}"),
+        1,
+    );
     text.push_str(&version);
     text
 }
@@ -316,8 +353,15 @@ fn overview(command: &Command, width: usize) -> String {
     for (group, verbs) in GROUPS {
         let _ = writeln!(text, "{header}{group}:{header:#}");
         for verb in *verbs {
-            let summary = command.find_subcommand(verb.name).and_then(Command::get_about).map(ToString::to_string);
-            let line = hanging(&format!("  {:<11} ", verb.name), &summary.unwrap_or_default(), width);
+            let summary = command
+                .find_subcommand(verb.name)
+                .and_then(Command::get_about)
+                .map(ToString::to_string);
+            let line = hanging(
+                &format!("  {:<11} ", verb.name),
+                &summary.unwrap_or_default(),
+                width,
+            );
             text.push_str(&line.replacen(verb.name, &format!("{literal}{}{literal:#}", verb.name), 1));
             text.push('\n');
         }

@@ -30,7 +30,11 @@ impl Here {
         let setting = source_setting(context, &settings)?;
         let source = open_source(context, &settings, &setting)?;
         let snapshot = block_on(async { Ok(Snapshot::read(&source).await?) })?;
-        Ok(Self { settings, source, snapshot })
+        Ok(Self {
+            settings,
+            source,
+            snapshot,
+        })
     }
 
     /// An app by its name; an unknown one is an error with the nearest.
@@ -39,15 +43,25 @@ impl Here {
             return Err(broken.diagnostics.clone().into());
         }
         let known = self.snapshot.discovery.apps.iter().map(|app| app.name.as_str());
-        self.snapshot.discovery.app(name).ok_or_else(|| CommandError::unknown("app", name, known))
+        self.snapshot
+            .discovery
+            .app(name)
+            .ok_or_else(|| CommandError::unknown("app", name, known))
     }
 }
 
 /// What the operator gives to an app besides Git (decision 11). `root` is the repository's folder where there is one.
-pub fn inputs(context: &Context, settings: &Settings, app: &App, root: Option<&Path>) -> Result<Inputs, CommandError> {
+pub fn inputs(
+    context: &Context,
+    settings: &Settings,
+    app: &App,
+    root: Option<&Path>,
+) -> Result<Inputs, CommandError> {
     let mut inputs = operator_inputs(settings, &app.name)?;
     for file in &context.global.env_file {
-        inputs.variables.extend(read_env(&context.environment.folder.join(file))?);
+        inputs
+            .variables
+            .extend(read_env(&context.environment.folder.join(file))?);
     }
     inputs.untracked_env = root.is_some_and(|root| root.join(&app.path).join(".env").is_file());
     Ok(inputs)

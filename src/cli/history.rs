@@ -62,11 +62,20 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit, CommandError> {
     block_on(async {
         let session = Session::open_known(context, Access::Read, "history").await?;
         let subject = session.subject(&args.app)?;
-        if args.runs { runs(args, &session, &subject, context) } else { releases(args, &session, &subject, context) }
+        if args.runs {
+            runs(args, &session, &subject, context)
+        } else {
+            releases(args, &session, &subject, context)
+        }
     })
 }
 
-fn releases(args: &Args, session: &Session, subject: &Subject, context: &Context) -> Result<Exit, CommandError> {
+fn releases(
+    args: &Args,
+    session: &Session,
+    subject: &Subject,
+    context: &Context,
+) -> Result<Exit, CommandError> {
     let history = &session.world.history;
     let state = history.state(&subject.key)?;
     let holds = history.holds(&subject.key)?;
@@ -84,7 +93,11 @@ fn releases(args: &Args, session: &Session, subject: &Subject, context: &Context
     ]);
     let mut items = Vec::new();
     for release in &releases {
-        let item = item(release, state.effective == Some(release.number), holds.iter().any(|hold| hold.digest == release.digest));
+        let item = item(
+            release,
+            state.effective == Some(release.number),
+            holds.iter().any(|hold| hold.digest == release.digest),
+        );
         let (role, mut outcome) = outcome(&release.outcome);
         if item.running {
             outcome.push_str(", running");
@@ -92,13 +105,22 @@ fn releases(args: &Args, session: &Session, subject: &Subject, context: &Context
         if item.held {
             outcome.push_str(", held");
         }
-        let images = item.images.iter().map(|(service, image)| format!("{service}={image}"));
+        let images = item
+            .images
+            .iter()
+            .map(|(service, image)| format!("{service}={image}"));
         table.row([
-            cell(if item.running { Role::Strong } else { Role::Plain }, format!("{}#{}", subject.key.app, release.number)),
+            cell(
+                if item.running { Role::Strong } else { Role::Plain },
+                format!("{}#{}", subject.key.app, release.number),
+            ),
             release.revision.short().into(),
             now.ago(release.created_at).into(),
             cell(role, outcome),
-            release.stable_at.map_or_else(|| "-".to_owned(), |at| now.clock(at)).into(),
+            release
+                .stable_at
+                .map_or_else(|| "-".to_owned(), |at| now.clock(at))
+                .into(),
             release.subject.as_str().into(),
             release.author.as_str().into(),
             images.collect::<Vec<_>>().join(" ").into(),
@@ -107,7 +129,10 @@ fn releases(args: &Args, session: &Session, subject: &Subject, context: &Context
     }
     context.output.list("ReleaseList", &items, &table)?;
     if releases.is_empty() {
-        context.output.note(&format!("nothing was applied yet: driftless apply {}", subject.key.app));
+        context.output.note(&format!(
+            "nothing was applied yet: driftless apply {}",
+            subject.key.app
+        ));
     }
     Ok(Exit::Done)
 }
@@ -138,7 +163,15 @@ fn item(release: &Summary, running: bool, held: bool) -> Item {
         images: release
             .images
             .iter()
-            .map(|(service, pinned)| (service.to_string(), pinned.repo_digest.clone().unwrap_or_else(|| pinned.reference.clone())))
+            .map(|(service, pinned)| {
+                (
+                    service.to_string(),
+                    pinned
+                        .repo_digest
+                        .clone()
+                        .unwrap_or_else(|| pinned.reference.clone()),
+                )
+            })
             .collect(),
     }
 }
@@ -172,16 +205,30 @@ fn runs(args: &Args, session: &Session, subject: &Subject, context: &Context) ->
         // A report of another version may not be readable; the row still is.
         let run: Option<Run> = serde_json::from_value(row.report.clone()).ok();
         let result = run.as_ref().map_or("-", |run| word(&run.end));
-        let role = if row.exit_code == 0 { Role::Plain } else { Role::Bad };
+        let role = if row.exit_code == 0 {
+            Role::Plain
+        } else {
+            Role::Bad
+        };
         table.row([
             now.ago(row.started).into(),
             row.trigger.as_str().into(),
-            row.revision.as_ref().map_or("-", |revision| revision.short()).into(),
-            row.release.map_or_else(|| "-".to_owned(), |number| number.to_string()).into(),
+            row.revision
+                .as_ref()
+                .map_or("-", |revision| revision.short())
+                .into(),
+            row.release
+                .map_or_else(|| "-".to_owned(), |number| number.to_string())
+                .into(),
             cell(role, result),
-            run.as_ref().map_or_else(|| "-".to_owned(), |run| span(run.took)).into(),
+            run.as_ref()
+                .map_or_else(|| "-".to_owned(), |run| span(run.took))
+                .into(),
             row.exit_code.to_string().into(),
-            run.as_ref().map(|run| run.changes.join(", ")).unwrap_or_default().into(),
+            run.as_ref()
+                .map(|run| run.changes.join(", "))
+                .unwrap_or_default()
+                .into(),
             row.id.as_str().into(),
         ]);
         items.push(serde_json::json!({

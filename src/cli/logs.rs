@@ -6,19 +6,19 @@ use clap::Args as ClapArgs;
 
 use tokio_util::sync::CancellationToken;
 
+use super::Context;
 use super::error::CommandError;
 use super::session::{Access, Session, block_on};
 use super::style;
-use super::Context;
 use crate::clock::{Clock as _, SystemClock};
 use crate::engine::look;
 use crate::live::docker::logs::{Line, LogAsk};
 use crate::live::ownership::{NEXT, PARKED};
 use crate::live::world::{Container, Owner};
-use crate::report::Exit;
-use crate::report::text::{Role, visible};
 use crate::names::ServiceName;
 use crate::render::Desired;
+use crate::report::Exit;
+use crate::report::text::{Role, visible};
 
 use super::args::duration;
 
@@ -77,14 +77,22 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit, CommandError> {
         let (app, service) = app_and_service(&args.what);
         let session = Session::open_known(context, Access::Read, "logs").await?;
         let subject = session.subject(app)?;
-        let turn = session.turn_for(&subject, "logs", session.options(&subject.app, None, false)).await?;
+        let turn = session
+            .turn_for(&subject, "logs", session.options(&subject.app, None, false))
+            .await?;
         let target = session.target(&subject.app).await?;
         let looked = look(&turn, &session.world).await?;
         // A secret of what runs is as secret as one of what Git wants.
-        let running = looked.effective.as_ref().map(crate::engine::look::mask_of).unwrap_or_default();
+        let running = looked
+            .effective
+            .as_ref()
+            .map(crate::engine::look::mask_of)
+            .unwrap_or_default();
         let mask = turn.desired.mask.union(&running);
         let service = match service {
-            Some(name) if looked.observed.containers.iter().any(|one| one.service == name) => Some(name.to_owned()),
+            Some(name) if looked.observed.containers.iter().any(|one| one.service == name) => {
+                Some(name.to_owned())
+            }
             Some(name) => Some(service_of(&turn.desired, name)?.to_string()),
             None => None,
         };
@@ -92,30 +100,48 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit, CommandError> {
             .observed
             .containers
             .iter()
-            .filter(|one| !one.name.contains(PARKED) && !one.name.contains(NEXT) && !matches!(one.owner, Owner::OtherApp(_)))
+            .filter(|one| {
+                !one.name.contains(PARKED)
+                    && !one.name.contains(NEXT)
+                    && !matches!(one.owner, Owner::OtherApp(_))
+            })
             .filter(|one| service.as_ref().is_none_or(|service| one.service == *service))
             .collect();
         if shown.is_empty() {
-            context.output.note(&format!("{} has no container now", args.what));
+            context
+                .output
+                .note(&format!("{} has no container now", args.what));
             return Ok(Exit::Done);
         }
-        let since = args.since.and_then(|span| SystemClock.now().checked_sub(span).ok());
-        let ask = LogAsk { tail: Some(args.tail), since, follow: args.follow, timestamps: args.timestamps };
-        let names: Vec<String> = shown.iter().map(|one| format!("{}-{}", one.service, one.index)).collect();
+        let since = args
+            .since
+            .and_then(|span| SystemClock.now().checked_sub(span).ok());
+        let ask = LogAsk {
+            tail: Some(args.tail),
+            since,
+            follow: args.follow,
+            timestamps: args.timestamps,
+        };
+        let names: Vec<String> = shown
+            .iter()
+            .map(|one| format!("{}-{}", one.service, one.index))
+            .collect();
         let width = names.iter().map(String::len).max().unwrap_or(0);
         let color = context.output.color();
         // What follows comes as it comes; without it, one container after the other, each whole.
         let (send, mut lines) = tokio::sync::mpsc::unbounded_channel();
         let gone = CancellationToken::new();
-        let reading = futures_util::future::join_all(shown.iter().zip(&names).enumerate().map(|(at, (one, name))| {
-            let send = send.clone();
-            let head = style::word(COLORS[at % COLORS.len()], &format!("{name:width$} | "), color);
-            let (target, mask, ask) = (&target, &mask, &ask);
-            async move {
-                let each = |line: Line| drop(send.send(format!("{head}{}\n", visible(&mask.clean(&line.text)))));
-                target.follow_logs(&one.id, ask, each).await
-            }
-        }));
+        let reading =
+            futures_util::future::join_all(shown.iter().zip(&names).enumerate().map(|(at, (one, name))| {
+                let send = send.clone();
+                let head = style::word(COLORS[at % COLORS.len()], &format!("{name:width$} | "), color);
+                let (target, mask, ask) = (&target, &mask, &ask);
+                async move {
+                    let each =
+                        |line: Line| drop(send.send(format!("{head}{}\n", visible(&mask.clean(&line.text)))));
+                    target.follow_logs(&one.id, ask, each).await
+                }
+            }));
         drop(send);
         let read = async {
             tokio::select! {

@@ -7,7 +7,7 @@ use clap::Args as ClapArgs;
 use super::args::{Format, Prune, Scope};
 use super::planned::{Plans, SavedApp, SavedPlan};
 use super::session::{Access, Session, block_on};
-use super::{Context, CommandError};
+use super::{CommandError, Context};
 use crate::clock::{Clock as _, SystemClock};
 use crate::report::Exit;
 use crate::report::when::Now;
@@ -41,10 +41,12 @@ driftless plan --local .                # uncommitted changes included
 driftless plan --out web.plan           # later: driftless apply web.plan
 driftless plan -o markdown              # for a pull request";
 
-
 /// The moment and the zone that texts are made for.
 pub fn now() -> Now {
-    Now { at: SystemClock.now(), zone: jiff::tz::TimeZone::system() }
+    Now {
+        at: SystemClock.now(),
+        zone: jiff::tz::TimeZone::system(),
+    }
 }
 
 /// Runs the verb.
@@ -55,7 +57,10 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit, CommandError> {
             None => Session::open(context, Access::Read, "plan").await?,
         };
         let apps = session.apps(&args.apps)?;
-        let mut plans = Plans::make(&session, apps, "plan", |app| session.options(app, args.scope.prune, args.scope.adopt)).await;
+        let mut plans = Plans::make(&session, apps, "plan", |app| {
+            session.options(app, args.scope.prune, args.scope.adopt)
+        })
+        .await;
         plans.broken.extend(session.broken(&args.apps));
         show(&session, &plans, context)?;
         if let Some(file) = &args.out {
@@ -76,16 +81,23 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit, CommandError> {
 pub fn show(session: &Session, plans: &Plans, context: &Context) -> Result<(), CommandError> {
     let output = &context.output;
     match output.format {
-        Format::Json | Format::Yaml => output.value("Plan", &serde_json::json!({
-            "source": session.snapshot.source,
-            "revision": session.snapshot.commit.revision,
-            "history": !session.no_history,
-            "plans": plans.views(),
-        }))?,
+        Format::Json | Format::Yaml => output.value(
+            "Plan",
+            &serde_json::json!({
+                "source": session.snapshot.source,
+                "revision": session.snapshot.commit.revision,
+                "history": !session.no_history,
+                "plans": plans.views(),
+            }),
+        )?,
         Format::Markdown => output.result(&plans.markdown()),
-        Format::Name => plans.planned.iter().filter(|planned| super::planned::acts(planned)).for_each(|planned| {
-            output.result(&format!("{}\n", planned.app.name));
-        }),
+        Format::Name => plans
+            .planned
+            .iter()
+            .filter(|planned| super::planned::acts(planned))
+            .for_each(|planned| {
+                output.result(&format!("{}\n", planned.app.name));
+            }),
         Format::Table | Format::Wide => output.text(&plans.text(session, &now())),
     }
     plans.say_broken(output);
@@ -96,7 +108,11 @@ pub fn show(session: &Session, plans: &Plans, context: &Context) -> Result<(), C
     let uncommitted = &session.snapshot.uncommitted;
     if !uncommitted.is_empty() {
         let first: Vec<&str> = uncommitted.iter().take(3).map(|one| one.path.as_str()).collect();
-        let more = if uncommitted.len() > 3 { format!(" and {} more", uncommitted.len() - 3) } else { String::new() };
+        let more = if uncommitted.len() > 3 {
+            format!(" and {} more", uncommitted.len() - 3)
+        } else {
+            String::new()
+        };
         output.note(&format!(
             "not included, because not committed: {}{more}; `driftless plan --local .` includes them",
             first.join(", ")
@@ -105,9 +121,18 @@ pub fn show(session: &Session, plans: &Plans, context: &Context) -> Result<(), C
     Ok(())
 }
 
-fn save(session: &Session, plans: &Plans, args: &Args, context: &Context, file: &std::path::Path) -> Result<(), CommandError> {
+fn save(
+    session: &Session,
+    plans: &Plans,
+    args: &Args,
+    context: &Context,
+    file: &std::path::Path,
+) -> Result<(), CommandError> {
     if !plans.broken.is_empty() {
-        return Err(CommandError::new(Exit::Invalid, "a plan with broken apps is not saved").hint("name the apps that are to be in it"));
+        return Err(
+            CommandError::new(Exit::Invalid, "a plan with broken apps is not saved")
+                .hint("name the apps that are to be in it"),
+        );
     }
     let saved = SavedPlan {
         api_version: super::output::API_VERSION.to_owned(),
@@ -135,8 +160,16 @@ fn save(session: &Session, plans: &Plans, args: &Args, context: &Context, file: 
     let path = context.environment.folder.join(file);
     let bytes = serde_json::to_vec_pretty(&saved)
         .map_err(|error| CommandError::new(Exit::ApplyFailed, "the plan can't be written").because(&error))?;
-    std::fs::write(&path, bytes)
-        .map_err(|error| CommandError::new(Exit::ApplyFailed, format!("`{}` can't be written", file.display())).because(&error))?;
-    context.output.note(&format!("saved: `driftless apply {}` does exactly this, or refuses", file.display()));
+    std::fs::write(&path, bytes).map_err(|error| {
+        CommandError::new(
+            Exit::ApplyFailed,
+            format!("`{}` can't be written", file.display()),
+        )
+        .because(&error)
+    })?;
+    context.output.note(&format!(
+        "saved: `driftless apply {}` does exactly this, or refuses",
+        file.display()
+    ));
     Ok(())
 }

@@ -48,7 +48,12 @@ impl Plans {
                 Ok::<_, CommandError>((turn, look, target))
             };
             match made.await {
-                Ok((turn, look, target)) => plans.planned.push(Planned { app, turn, look, target }),
+                Ok((turn, look, target)) => plans.planned.push(Planned {
+                    app,
+                    turn,
+                    look,
+                    target,
+                }),
                 Err(error) => plans.broken.push((app.name.to_string(), error)),
             }
         }
@@ -75,13 +80,18 @@ impl Plans {
         let snapshot = &session.snapshot;
         let declared = |name: &AppName| {
             snapshot.discovery.app(name.as_str()).is_some()
-                || snapshot.broken().iter().any(|broken| broken.name == name.as_str())
+                || snapshot
+                    .broken()
+                    .iter()
+                    .any(|broken| broken.name == name.as_str())
         };
         // What can't be read here says nothing about what is to be applied.
         for entry in session.world.history.apps().unwrap_or_default() {
             if entry.key.source == snapshot.source && entry.target.is_some() && !declared(&entry.key.app) {
                 let app = &entry.key.app;
-                output.note(&format!("app `{app}` is gone from Git and was left as it is; `driftless down {app}` removes it"));
+                output.note(&format!(
+                    "app `{app}` is gone from Git and was left as it is; `driftless down {app}` removes it"
+                ));
             }
         }
     }
@@ -104,19 +114,36 @@ impl Plans {
                     Line::new()
                         .plain("    ")
                         .span(Role::Warn, format!("held since {}", now.clock(hold.since)))
-                        .plain(format!(": {}; `driftless retry {}` tries it once more", hold.cause, planned.app.name)),
+                        .plain(format!(
+                            ": {}; `driftless retry {}` tries it once more",
+                            hold.cause, planned.app.name
+                        )),
                 );
             }
             for warning in &planned.turn.desired.warnings {
-                let place = warning.place.as_ref().map(|place| format!("  {place}")).unwrap_or_default();
-                text.push(Line::new().plain("    ").span(Role::Warn, "warning: ").plain(format!("{}{place}", warning.message)));
+                let place = warning
+                    .place
+                    .as_ref()
+                    .map(|place| format!("  {place}"))
+                    .unwrap_or_default();
+                text.push(
+                    Line::new()
+                        .plain("    ")
+                        .span(Role::Warn, "warning: ")
+                        .plain(format!("{}{place}", warning.message)),
+                );
             }
             for reach in crate::gate::host::reaches(&planned.turn.desired.project) {
-                text.push(Line::new().plain("    ").span(Role::Warn, "warning: ").plain(format!(
-                    "service `{}` asks for {}, which gives it the host",
-                    reach.service,
-                    planned.turn.desired.mask.clean(&reach.detail)
-                )));
+                text.push(
+                    Line::new()
+                        .plain("    ")
+                        .span(Role::Warn, "warning: ")
+                        .plain(format!(
+                            "service `{}` asks for {}, which gives it the host",
+                            reach.service,
+                            planned.turn.desired.mask.clean(&reach.detail)
+                        )),
+                );
             }
         }
         // Where nothing could be planned, "0 to create" would look like an answer.
@@ -129,13 +156,19 @@ impl Plans {
 
     /// For programs.
     pub fn views(&self) -> Vec<plan_text::PlanView> {
-        self.planned.iter().map(|planned| plan_text::view(&planned.look.git, &planned.target)).collect()
+        self.planned
+            .iter()
+            .map(|planned| plan_text::view(&planned.look.git, &planned.target))
+            .collect()
     }
 
     /// For a pull request.
     pub fn markdown(&self) -> String {
-        let plans: Vec<(&crate::plan::Plan, &str)> =
-            self.planned.iter().map(|planned| (&planned.look.git, planned.target.as_str())).collect();
+        let plans: Vec<(&crate::plan::Plan, &str)> = self
+            .planned
+            .iter()
+            .map(|planned| (&planned.look.git, planned.target.as_str()))
+            .collect();
         plan_text::markdown(&plans)
     }
 }
@@ -156,19 +189,32 @@ pub fn acts(planned: &Planned) -> bool {
     !plan.is_empty()
         || !plan.problems.is_empty()
         || plan.changes.iter().any(|change| {
-            matches!(change.action, crate::plan::Action::Adopt | crate::plan::Action::Blocked(_))
+            matches!(
+                change.action,
+                crate::plan::Action::Adopt | crate::plan::Action::Blocked(_)
+            )
         })
-        || planned.look.effective.as_ref().is_none_or(|record| record.digest != plan.release)
+        || planned
+            .look
+            .effective
+            .as_ref()
+            .is_none_or(|record| record.digest != plan.release)
 }
 
 fn heading(session: &Session, now: &crate::report::when::Now) -> Line {
     let commit = &session.snapshot.commit;
     let branch = session.snapshot.branch.as_deref().map(|name| {
-        name.trim_start_matches("refs/heads/").trim_start_matches("refs/tags/").to_owned()
+        name.trim_start_matches("refs/heads/")
+            .trim_start_matches("refs/tags/")
+            .to_owned()
     });
     let ago = commit.time.map(|time| now.ago(time));
     let inside: Vec<String> = branch.into_iter().chain(ago).collect();
-    let inside = if inside.is_empty() { String::new() } else { format!(" ({})", inside.join(", ")) };
+    let inside = if inside.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", inside.join(", "))
+    };
     let source = shown_source(session);
     Line::new()
         .span(Role::Strong, source)
@@ -178,7 +224,9 @@ fn heading(session: &Session, now: &crate::report::when::Now) -> Line {
 }
 
 fn painted(line: &plan_text::Line) -> Line {
-    line.0.iter().fold(Line::new(), |painted, part| painted.span(role(part.role), part.text.clone()))
+    line.0.iter().fold(Line::new(), |painted, part| {
+        painted.span(role(part.role), part.text.clone())
+    })
 }
 
 fn role(role: PlanRole) -> Role {
@@ -220,7 +268,10 @@ pub struct SavedApp {
 impl SavedApp {
     /// What `apply` compares.
     pub fn expected(&self) -> Expected {
-        Expected { release: self.release.clone(), basis: self.basis.clone() }
+        Expected {
+            release: self.release.clone(),
+            basis: self.basis.clone(),
+        }
     }
 }
 

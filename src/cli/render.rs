@@ -29,18 +29,28 @@ pub fn run(args: Args, context: &mut Context) -> Result<Exit, CommandError> {
     let inputs = inputs(context, &here.settings, &app, here.source.local_root())?;
     let desired = here.snapshot.desired(&app, &inputs)?;
     for warning in &desired.warnings {
-        let place = warning.place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default();
+        let place = warning
+            .place
+            .as_ref()
+            .map(|place| format!("{place}: "))
+            .unwrap_or_default();
         context.output.warn(&format!("{place}{}", warning.message));
     }
     let yaml = compose_yaml(&desired.project);
     match context.output.format {
         Format::Json => {
-            let value: serde_json::Value = serde_yaml::from_str(&yaml)
-                .map_err(|error| CommandError::new(Exit::Invalid, "the manifest has no JSON form").because(&error))?;
+            let value: serde_json::Value = serde_yaml::from_str(&yaml).map_err(|error| {
+                CommandError::new(Exit::Invalid, "the manifest has no JSON form").because(&error)
+            })?;
             context.output.value("Manifest", &value)?;
         }
         Format::Name => {
-            let names: String = desired.project.services.keys().map(|name| format!("service/{name}\n")).collect();
+            let names: String = desired
+                .project
+                .services
+                .keys()
+                .map(|name| format!("service/{name}\n"))
+                .collect();
             context.output.result(&names);
         }
         Format::Markdown => return Err(no_markdown()),

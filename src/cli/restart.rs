@@ -27,7 +27,9 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit, CommandError> {
         let (app, service) = app_and_service(&args.what);
         let session = Session::open_known(context, Access::Write, "restart").await?;
         let subject = session.subject(app)?;
-        let turn = session.turn_for(&subject, "restart", session.options(&subject.app, None, false)).await?;
+        let turn = session
+            .turn_for(&subject, "restart", session.options(&subject.app, None, false))
+            .await?;
         let services = match service {
             Some(name) => vec![service_of(&turn.desired, name)?],
             None => Vec::new(),

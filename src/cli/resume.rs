@@ -26,12 +26,24 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit, CommandError> {
         let state = history.state(&subject.key)?;
         let was = state.suspended.is_some();
         if was {
-            history.save_state(&subject.key, &AppState { suspended: None, ..state })?;
+            history.save_state(
+                &subject.key,
+                &AppState {
+                    suspended: None,
+                    ..state
+                },
+            )?;
         }
         if context.output.for_machines() {
-            context.output.value("Suspension", &serde_json::json!({ "app": args.app, "suspended": null, "was": was }))?;
+            context.output.value(
+                "Suspension",
+                &serde_json::json!({ "app": args.app, "suspended": null, "was": was }),
+            )?;
         } else if was {
-            context.output.result(&format!("{} is resumed; `driftless apply {}` applies what Git wants\n", args.app, args.app));
+            context.output.result(&format!(
+                "{} is resumed; `driftless apply {}` applies what Git wants\n",
+                args.app, args.app
+            ));
         } else {
             context.output.note(&format!("{} was not suspended", args.app));
         }

@@ -25,11 +25,16 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit, CommandError> {
         let session = Session::open(context, Access::Write, "retry").await?;
         let app = session.apps(std::slice::from_ref(&args.app))?.into_iter().next();
         let app = app.ok_or_else(|| CommandError::unknown("app", &args.app, []))?;
-        let turn = session.turn(&app, "retry", session.options(&app, None, false)).await?;
+        let turn = session
+            .turn(&app, "retry", session.options(&app, None, false))
+            .await?;
         let look = look(&turn, &session.world).await?;
         let history = &session.world.history;
         let Some(hold) = history.held(&turn.key, &look.git.release)? else {
-            context.output.note(&format!("{} is not held; `driftless apply {}` applies what Git wants", app.name, app.name));
+            context.output.note(&format!(
+                "{} is not held; `driftless apply {}` applies what Git wants",
+                app.name, app.name
+            ));
             return Ok(Exit::Done);
         };
         let phase = match look.state.phase {
@@ -37,7 +42,12 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit, CommandError> {
             Phase::Frozen => Phase::New,
             phase => phase,
         };
-        let state = AppState { retry_once: Some(hold.digest), phase, frozen: None, ..look.state };
+        let state = AppState {
+            retry_once: Some(hold.digest),
+            phase,
+            frozen: None,
+            ..look.state
+        };
         history.save_state(&turn.key, &state)?;
         super::signals::drain(&session.stop, context);
         let run = cycle(&turn, &session.world, &session.stop).await;

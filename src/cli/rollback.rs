@@ -55,9 +55,16 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit, CommandError> {
         let options = session.options(&subject.app, None, false);
         let turn = session.turn_for(&subject, "rollback", options).await?;
         let number = choose(&session, &subject, args.to.as_deref())?;
-        let record = session.world.history.release(&subject.key, number)?.ok_or_else(|| {
-            CommandError::new(Exit::Refused, format!("release {number} of `{}` is not in the store", subject.key.app))
-        })?;
+        let record = session
+            .world
+            .history
+            .release(&subject.key, number)?
+            .ok_or_else(|| {
+                CommandError::new(
+                    Exit::Refused,
+                    format!("release {number} of `{}` is not in the store", subject.key.app),
+                )
+            })?;
         let look = look(&turn, &session.world).await?;
         let plan = rollback_plan(&turn, &session.world, &record, &look.git.release).await?;
         if args.plan || !args.yes {
@@ -81,7 +88,10 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit, CommandError> {
 
 /// Who asks.
 pub fn who(context: &Context) -> String {
-    let name = context.environment.text("USER").or_else(|| context.environment.text("LOGNAME"));
+    let name = context
+        .environment
+        .text("USER")
+        .or_else(|| context.environment.text("LOGNAME"));
     name.map_or_else(|| nix::unistd::geteuid().to_string(), str::to_owned)
 }
 
@@ -89,11 +99,16 @@ pub fn who(context: &Context) -> String {
 fn choose(session: &Session, subject: &Subject, to: Option<&str>) -> Result<u64, CommandError> {
     let app = &subject.key.app;
     let state = session.world.history.state(&subject.key)?;
-    let releases = session.world.history.releases(&subject.key, usize::from(u16::MAX))?;
+    let releases = session
+        .world
+        .history
+        .releases(&subject.key, usize::from(u16::MAX))?;
     let stable = || releases.iter().filter(|release| release.stable_at.is_some());
     let known = || {
-        let all: Vec<String> =
-            stable().take(8).map(|release| format!("{} ({})", release.number, release.revision.short())).collect();
+        let all: Vec<String> = stable()
+            .take(8)
+            .map(|release| format!("{} ({})", release.number, release.revision.short()))
+            .collect();
         match all.is_empty() {
             true => format!("no release of `{app}` ever became stable"),
             false => format!("stable releases: {}", all.join(", ")),
@@ -101,42 +116,70 @@ fn choose(session: &Session, subject: &Subject, to: Option<&str>) -> Result<u64,
     };
     if let Some(to) = to {
         let by_number = to.trim_start_matches('#').parse::<u64>().ok();
-        let found = releases.iter().find(|release| Some(release.number) == by_number).or_else(|| {
-            let commit = to.to_ascii_lowercase();
-            let is_commit = commit.len() >= 4 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
-            releases.iter().find(|release| is_commit && release.revision.as_str().starts_with(&commit))
-        });
+        let found = releases
+            .iter()
+            .find(|release| Some(release.number) == by_number)
+            .or_else(|| {
+                let commit = to.to_ascii_lowercase();
+                let is_commit = commit.len() >= 4 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
+                releases
+                    .iter()
+                    .find(|release| is_commit && release.revision.as_str().starts_with(&commit))
+            });
         return match found {
-            None => Err(CommandError::new(Exit::Usage, format!("`{app}` has no release `{to}`")).hint(known())),
+            None => {
+                Err(CommandError::new(Exit::Usage, format!("`{app}` has no release `{to}`")).hint(known()))
+            }
             Some(found) if found.stable_at.is_none() => Err(CommandError::new(
                 Exit::Refused,
-                format!("release {} of `{app}` ({}) never became stable", found.number, found.revision.short()),
+                format!(
+                    "release {} of `{app}` ({}) never became stable",
+                    found.number,
+                    found.revision.short()
+                ),
             )
             .note(known())
-            .hint(format!("`driftless retry {app}` tries the release that Git has once more"))),
+            .hint(format!(
+                "`driftless retry {app}` tries the release that Git has once more"
+            ))),
             Some(found) => Ok(found.number),
         };
     }
     // While frozen, what runs is the release that failed.
-    let current = if state.phase == Phase::Frozen { state.candidate } else { state.effective };
-    let digest = releases.iter().find(|release| Some(release.number) == current).map(|release| &release.digest);
+    let current = if state.phase == Phase::Frozen {
+        state.candidate
+    } else {
+        state.effective
+    };
+    let digest = releases
+        .iter()
+        .find(|release| Some(release.number) == current)
+        .map(|release| &release.digest);
     stable()
-        .find(|release| current.is_none_or(|current| release.number < current) && Some(&release.digest) != digest)
+        .find(|release| {
+            current.is_none_or(|current| release.number < current) && Some(&release.digest) != digest
+        })
         .map(|release| release.number)
         .ok_or_else(|| {
-            CommandError::new(Exit::Refused, format!("`{app}` has no earlier stable release to go back to"))
-                .note(known())
-                .hint(format!("driftless history {app}"))
+            CommandError::new(
+                Exit::Refused,
+                format!("`{app}` has no earlier stable release to go back to"),
+            )
+            .note(known())
+            .hint(format!("driftless history {app}"))
         })
 }
 
 fn show(plan: &Plan, record: &Record, target: &str, context: &Context) -> Result<(), CommandError> {
     let output = &context.output;
     if output.for_machines() {
-        return output.value("Plan", &serde_json::json!({
-            "to": { "release": record.number, "revision": record.revision, "subject": record.subject },
-            "plans": [view(plan, target)],
-        }));
+        return output.value(
+            "Plan",
+            &serde_json::json!({
+                "to": { "release": record.number, "revision": record.revision, "subject": record.subject },
+                "plans": [view(plan, target)],
+            }),
+        );
     }
     if output.format == Format::Markdown {
         return Err(no_markdown());

@@ -15,12 +15,13 @@ use tokio::time::Instant;
 use super::args::{ProgressForm, duration};
 use super::progress::Listener;
 use super::session::{
-    block_on, docker_env, open_source, operator_inputs, read_env, registry_credentials, settings_with, source_setting,
+    block_on, docker_env, open_source, operator_inputs, read_env, registry_credentials, settings_with,
+    source_setting,
 };
 use super::{CommandError, Context};
 use crate::clock::{Clock as _, SystemClock};
 use crate::engine::shutdown::listening;
-use crate::engine::{Followed, Operator, Stop, Supervisor, SuperviseError, World};
+use crate::engine::{Followed, Operator, Stop, SuperviseError, Supervisor, World};
 use crate::gate::Permit;
 use crate::history::{Opening, Store};
 use crate::live::docker::credentials::Credentials;
@@ -101,7 +102,12 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CommandError> {
             settings,
             env,
             credentials,
-            env_files: context.global.env_file.iter().map(|file| folder.join(file)).collect(),
+            env_files: context
+                .global
+                .env_file
+                .iter()
+                .map(|file| folder.join(file))
+                .collect(),
             connected: Mutex::default(),
         });
         let stop = Stop::new();
@@ -112,8 +118,12 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CommandError> {
         })?;
         let ended = ended.map_err(|error| {
             let hint = match &error {
-                SuperviseError::NoSource => "name a repository with --repo, or declare `sources:` in config.yaml",
-                SuperviseError::Twice(_) => "two refs of one repository need two instances, each with its own --state",
+                SuperviseError::NoSource => {
+                    "name a repository with --repo, or declare `sources:` in config.yaml"
+                }
+                SuperviseError::Twice(_) => {
+                    "two refs of one repository need two instances, each with its own --state"
+                }
             };
             CommandError::new(Exit::Usage, error.to_string()).hint(hint)
         })?;
@@ -148,11 +158,17 @@ impl Configured {
         if let Some(name) = name {
             if asked.is_some_and(|asked| asked != name) {
                 let message = format!("it is for the target `{name}`, and this instance serves another one");
-                return refuse(message, format!("declare it in config.yaml:  targets: {{ {name}: {{ docker: … }} }}"));
+                return refuse(
+                    message,
+                    format!("declare it in config.yaml:  targets: {{ {name}: {{ docker: … }} }}"),
+                );
             }
             if asked.is_none() && !self.settings.targets.contains_key(name) {
                 let message = format!("it is for the target `{name}`, which is not configured");
-                return refuse(message, format!("in config.yaml:  targets: {{ {name}: {{ docker: default }} }}"));
+                return refuse(
+                    message,
+                    format!("in config.yaml:  targets: {{ {name}: {{ docker: default }} }}"),
+                );
             }
         }
         let one = match asked.or(name) {
@@ -178,7 +194,10 @@ impl Configured {
             && !allowed.contains(one)
         {
             let message = format!("its source may not deploy to the target `{one}`");
-            return refuse(message, "the source's `targets:` in config.yaml lists where it may go".to_owned());
+            return refuse(
+                message,
+                "the source's `targets:` in config.yaml lists where it may go".to_owned(),
+            );
         }
         Ok(one)
     }
@@ -202,7 +221,12 @@ impl Operator for Configured {
         };
         let mut inputs = read().map_err(|error: CommandError| {
             let value = error.to_value();
-            let text = |key: &str| value.get(key).and_then(serde_json::Value::as_str).map(str::to_owned);
+            let text = |key: &str| {
+                value
+                    .get(key)
+                    .and_then(serde_json::Value::as_str)
+                    .map(str::to_owned)
+            };
             Failure {
                 stage: Stage::Render,
                 code: text("code").unwrap_or_else(|| "E0312".to_owned()),
@@ -220,7 +244,10 @@ impl Operator for Configured {
     }
 
     fn permit(&self, app: &AppName) -> Permit {
-        Permit { unattended: true, allowed: self.settings.allowed(app).to_vec() }
+        Permit {
+            unattended: true,
+            allowed: self.settings.allowed(app).to_vec(),
+        }
     }
 
     async fn target(&self, name: Option<&str>, allowed: &[String]) -> Result<Arc<dyn Target>, Failure> {
@@ -228,10 +255,14 @@ impl Operator for Configured {
         if let Some(known) = self.known(&name) {
             return Ok(known);
         }
-        let spec = name.as_deref().map(|name| self.settings.endpoint(name)).filter(|spec| *spec != "default");
+        let spec = name
+            .as_deref()
+            .map(|name| self.settings.endpoint(name))
+            .filter(|spec| *spec != "default");
         let endpoint = endpoint::resolve(spec, &self.env, &DiskFiles)
             .map_err(|error| no_target(&error.code().to_string(), error.to_string(), error.hint(), false))?;
-        let connected = DockerTarget::connect(&endpoint, self.credentials.clone(), Arc::new(SystemClock)).await;
+        let connected =
+            DockerTarget::connect(&endpoint, self.credentials.clone(), Arc::new(SystemClock)).await;
         let target = Arc::new(connected.map_err(|error: LiveError| {
             let retry = error.kind() == FailureKind::Retry || error.engine_is_away();
             no_target(&error.code().to_string(), error.to_string(), error.hint(), retry)
@@ -243,5 +274,13 @@ impl Operator for Configured {
 }
 
 fn no_target(code: &str, message: String, help: Option<String>, retry: bool) -> Failure {
-    Failure { stage: Stage::Observe, code: code.to_owned(), message, place: None, help, retry, touched: false }
+    Failure {
+        stage: Stage::Observe,
+        code: code.to_owned(),
+        message,
+        place: None,
+        help,
+        retry,
+        touched: false,
+    }
 }

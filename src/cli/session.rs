@@ -19,9 +19,9 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::engine::{Options, ReadError, Snapshot, Turn, World};
 use crate::gate::Permit;
 use crate::history::{Opening, Store, StoreError, StoreErrorKind};
-use crate::live::docker::target::DockerTarget;
 use crate::live::docker::credentials::Credentials as RegistryCredentials;
 use crate::live::docker::endpoint::{self, DiskFiles, DockerEnv, Endpoint};
+use crate::live::docker::target::DockerTarget;
 use crate::live::world::Target;
 use crate::names::{AppKey, AppName};
 use crate::render::compose::env_file::{Format, parse as parse_env};
@@ -66,7 +66,9 @@ pub fn block_on<T>(work: impl Future<Output = Result<T, CommandError>>) -> Resul
         .worker_threads(2)
         .enable_all()
         .build()
-        .map_err(|error| CommandError::new(Exit::ApplyFailed, "the runtime can't be started").because(&error))?
+        .map_err(|error| {
+            CommandError::new(Exit::ApplyFailed, "the runtime can't be started").because(&error)
+        })?
         .block_on(work)
 }
 
@@ -98,7 +100,9 @@ pub fn settings_with(context: &Context, interval: Option<String>) -> Result<Sett
         .variables()
         .filter_map(|(name, value)| Some((name.to_str()?.to_owned(), value.to_str()?.to_owned())))
         .collect();
-    let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    let host = nix::unistd::gethostname()
+        .ok()
+        .and_then(|name| name.into_string().ok());
     let inputs = SettingInputs {
         environment: &environment,
         flags: &flags,
@@ -136,23 +140,32 @@ pub fn source_setting(context: &Context, settings: &Settings) -> Result<SourceSe
         _ if in_repository => Ok(standing()),
         several => {
             let urls: Vec<&str> = several.iter().map(|source| source.url.as_str()).collect();
-            Err(CommandError::new(Exit::Usage, "which repository? config.yaml declares several")
-                .hint(format!("name one with --repo: {}", urls.join(", "))))
+            Err(
+                CommandError::new(Exit::Usage, "which repository? config.yaml declares several")
+                    .hint(format!("name one with --repo: {}", urls.join(", "))),
+            )
         }
     }
 }
 
 /// Opens a source as its setting says.
-pub fn open_source(context: &Context, settings: &Settings, setting: &SourceSetting) -> Result<GitSource, CommandError> {
+pub fn open_source(
+    context: &Context,
+    settings: &Settings,
+    setting: &SourceSetting,
+) -> Result<GitSource, CommandError> {
     let location = Location::parse(&setting.url, &context.environment.folder)
         .map_err(|error| CommandError::from(crate::source::SourceError::Location(error)))?;
     let mut spec = SourceSpec::new(location, settings.state.value.join("mirrors"));
     if let Some(reference) = &setting.reference {
-        spec.reference =
-            GitRef::parse(reference).map_err(|error| CommandError::from(crate::source::SourceError::Ref(error)))?;
+        spec.reference = GitRef::parse(reference)
+            .map_err(|error| CommandError::from(crate::source::SourceError::Ref(error)))?;
     }
     spec.environment = GitEnvironment::from_variables(
-        context.environment.variables().map(|(name, value)| (name.clone(), value.clone())),
+        context
+            .environment
+            .variables()
+            .map(|(name, value)| (name.clone(), value.clone())),
     );
     spec.known_hosts.clone_from(&setting.auth.known_hosts_file);
     spec.credentials = if let Some(file) = &setting.auth.ssh_key_file {
@@ -162,7 +175,11 @@ pub fn open_source(context: &Context, settings: &Settings, setting: &SourceSetti
             Ok(Some((user, password))) => Credentials::Basic { user, password },
             // A person's own Git knows how to get in.
             Ok(None) => Credentials::Ambient,
-            Err(error) => return Err(CommandError::new(Exit::Source, "the source's secret can't be read").because(&error)),
+            Err(error) => {
+                return Err(
+                    CommandError::new(Exit::Source, "the source's secret can't be read").because(&error),
+                );
+            }
         }
     };
     Ok(GitSource::open(spec)?)
@@ -195,7 +212,10 @@ impl Session {
         let source = Arc::new(open_source(context, &settings, &setting)?);
         let (snapshot, away) = read_if_there(&source).await?;
         let session = Self::with(context, settings, source, snapshot, access, verb)?;
-        Ok(Self { git_away: away, ..session })
+        Ok(Self {
+            git_away: away,
+            ..session
+        })
     }
 
     /// Reads the source again.
@@ -210,9 +230,15 @@ impl Session {
         let folder = context.environment.folder.join(folder);
         let location = Location::parse(&folder.to_string_lossy(), &context.environment.folder)
             .map_err(|error| CommandError::from(crate::source::SourceError::Location(error)))?;
-        let source = Arc::new(GitSource::open(SourceSpec::new(location, settings.state.value.join("mirrors")))?);
+        let source = Arc::new(GitSource::open(SourceSpec::new(
+            location,
+            settings.state.value.join("mirrors"),
+        ))?);
         let head = Snapshot::read(&source).await.ok().map(|snapshot| snapshot.commit);
-        let root = source.root_app_name().map_or_else(|| AppName::try_from("app"), Ok).map_err(ReadError::Name)?;
+        let root = source
+            .root_app_name()
+            .map_or_else(|| AppName::try_from("app"), Ok)
+            .map_err(ReadError::Name)?;
         let snapshot = Snapshot::local(&folder, source.id().clone(), &root, head)?;
         Self::with(context, settings, source, snapshot, Access::Read, verb)
     }
@@ -240,9 +266,14 @@ impl Session {
                 Some(store) => store,
                 None => {
                     no_history = true;
-                    let folder = tempfile::tempdir()
-                        .map_err(|error| CommandError::new(Exit::ApplyFailed, "no temporary folder").because(&error))?;
-                    let store = Store::open(&Opening { folder: folder.path().to_owned(), key_file: None, ..opening })?;
+                    let folder = tempfile::tempdir().map_err(|error| {
+                        CommandError::new(Exit::ApplyFailed, "no temporary folder").because(&error)
+                    })?;
+                    let store = Store::open(&Opening {
+                        folder: folder.path().to_owned(),
+                        key_file: None,
+                        ..opening
+                    })?;
                     temporary = Some(folder);
                     store
                 }
@@ -268,7 +299,12 @@ impl Session {
             git_away: None,
             env,
             credentials,
-            env_files: context.global.env_file.iter().map(|path| context.environment.folder.join(path)).collect(),
+            env_files: context
+                .global
+                .env_file
+                .iter()
+                .map(|path| context.environment.folder.join(path))
+                .collect(),
             profiles: context.global.profile.clone(),
             connected: std::sync::Mutex::new(BTreeMap::new()),
             _temporary: temporary,
@@ -284,17 +320,30 @@ impl Session {
                 if let Some(broken) = self.snapshot.broken().iter().find(|broken| broken.name == *name) {
                     return Err(broken.diagnostics.clone().into());
                 }
-                let all: Vec<&str> = known.chain(self.snapshot.broken().iter().map(|broken| broken.name.as_str())).collect();
+                let all: Vec<&str> = known
+                    .chain(self.snapshot.broken().iter().map(|broken| broken.name.as_str()))
+                    .collect();
                 return Err(CommandError::unknown("app", name, all));
             }
             if let Some((_, why)) = refused.iter().find(|(app, _)| app.name.as_str() == name) {
-                return Err(CommandError::new(Exit::Invalid, format!("app `{name}` can't be applied: {why}")));
+                return Err(CommandError::new(
+                    Exit::Invalid,
+                    format!("app `{name}` can't be applied: {why}"),
+                ));
             }
         }
         let chosen = |app: &&&App| {
-            if names.is_empty() { self.is_for_this_target(app) } else { names.iter().any(|name| name == app.name.as_str()) }
+            if names.is_empty() {
+                self.is_for_this_target(app)
+            } else {
+                names.iter().any(|name| name == app.name.as_str())
+            }
         };
-        Ok(ordered.iter().filter(chosen).map(|app| self.with_profiles(app)).collect())
+        Ok(ordered
+            .iter()
+            .filter(chosen)
+            .map(|app| self.with_profiles(app))
+            .collect())
     }
 
     /// Apps that can't be used, with the reason, as far as they are in scope.
@@ -309,7 +358,13 @@ impl Session {
             .map(|broken| (broken.name.clone(), broken.diagnostics.clone().into()))
             .collect();
         all.extend(self.snapshot.ordered().1.into_iter().map(|(app, why)| {
-            (app.name.to_string(), CommandError::new(Exit::Invalid, format!("app `{}` can't be applied: {why}", app.name)))
+            (
+                app.name.to_string(),
+                CommandError::new(
+                    Exit::Invalid,
+                    format!("app `{}` can't be applied: {why}", app.name),
+                ),
+            )
         }));
         all
     }
@@ -339,12 +394,15 @@ impl Session {
             return Ok(Arc::clone(known));
         }
         let target = connect(&endpoint, &self.credentials).await?;
-        self.connections().insert(endpoint.name().to_owned(), Arc::clone(&target));
+        self.connections()
+            .insert(endpoint.name().to_owned(), Arc::clone(&target));
         Ok(target)
     }
 
     fn connections(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<DockerTarget>>> {
-        self.connected.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.connected
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Where an app goes: `--target`, else what the repository names, else the only configured target, else what `docker`
@@ -371,7 +429,14 @@ impl Session {
         let inputs = self.inputs(app)?;
         // Rendered before the engine is asked: a wrong manifest is said even where no engine answers.
         let turn = |target: Arc<dyn Target>, options| {
-            self.snapshot.turn(app, &inputs, target, Trigger::Person(verb.to_owned()), options, &self.stop)
+            self.snapshot.turn(
+                app,
+                &inputs,
+                target,
+                Trigger::Person(verb.to_owned()),
+                options,
+                &self.stop,
+            )
         };
         self.snapshot.desired(app, &inputs).map_err(CommandError::from)?;
         let target: Arc<dyn Target> = self.target(app).await?;
@@ -381,7 +446,10 @@ impl Session {
     /// The options that most verbs have.
     pub fn options(&self, app: &App, prune: Option<Prune>, adopt: bool) -> Options {
         Options {
-            permit: Permit { unattended: false, allowed: self.settings.allowed(&app.name).to_vec() },
+            permit: Permit {
+                unattended: false,
+                allowed: self.settings.allowed(&app.name).to_vec(),
+            },
             prune: prune.map(|prune| match prune {
                 Prune::None => render::app::Prune::None,
                 Prune::Safe => render::app::Prune::Safe,
@@ -399,9 +467,14 @@ pub fn endpoint_of(settings: &Settings, app: &App, env: &DockerEnv) -> Result<En
         (Some(asked), Some(named)) if asked != named => {
             return Err(CommandError::new(
                 Exit::Usage,
-                format!("app `{}` is for the target `{named}`, and `--target {asked}` names another one", app.name),
+                format!(
+                    "app `{}` is for the target `{named}`, and `--target {asked}` names another one",
+                    app.name
+                ),
             )
-            .hint(format!("in config.yaml:  targets: {{ {named}: {{ docker: {asked} }} }}")));
+            .hint(format!(
+                "in config.yaml:  targets: {{ {named}: {{ docker: {asked} }} }}"
+            )));
         }
         (Some(asked), _) => Some(asked.as_str()),
         (None, Some(named)) => {
@@ -418,18 +491,28 @@ pub fn endpoint_of(settings: &Settings, app: &App, env: &DockerEnv) -> Result<En
             [only] => Some(only.as_str()),
             several => {
                 let names: Vec<&str> = several.iter().map(|name| name.as_str()).collect();
-                return Err(CommandError::new(Exit::Usage, format!("app `{}` fits several targets: {}", app.name, names.join(", ")))
-                    .hint("name one with --target, or with `target:` in driftless.yaml"));
+                return Err(CommandError::new(
+                    Exit::Usage,
+                    format!("app `{}` fits several targets: {}", app.name, names.join(", ")),
+                )
+                .hint("name one with --target, or with `target:` in driftless.yaml"));
             }
         },
     };
-    let spec = name.map(|name| settings.endpoint(name)).filter(|spec| *spec != "default");
+    let spec = name
+        .map(|name| settings.endpoint(name))
+        .filter(|spec| *spec != "default");
     Ok(endpoint::resolve(spec, env, &DiskFiles)?)
 }
 
 /// Connects to an engine.
-pub async fn connect(endpoint: &Endpoint, credentials: &RegistryCredentials) -> Result<Arc<DockerTarget>, CommandError> {
-    Ok(Arc::new(DockerTarget::connect(endpoint, credentials.clone(), Arc::new(SystemClock)).await?))
+pub async fn connect(
+    endpoint: &Endpoint,
+    credentials: &RegistryCredentials,
+) -> Result<Arc<DockerTarget>, CommandError> {
+    Ok(Arc::new(
+        DockerTarget::connect(endpoint, credentials.clone(), Arc::new(SystemClock)).await?,
+    ))
 }
 
 /// The variables that the docker command reads.
@@ -448,11 +531,23 @@ pub fn docker_env(context: &Context) -> DockerEnv {
 
 /// Where registry credentials come from, and what credential helpers may see.
 pub fn registry_credentials(context: &Context, env: &DockerEnv) -> RegistryCredentials {
-    const HELPER: &[&str] = &["HOME", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS", "DISPLAY", "GNUPGHOME", "PASSWORD_STORE_DIR"];
-    let passed = |name: &str| HELPER.contains(&name) || name.starts_with("AWS_") || name.starts_with("GOOGLE_");
+    const HELPER: &[&str] = &[
+        "HOME",
+        "XDG_RUNTIME_DIR",
+        "DBUS_SESSION_BUS_ADDRESS",
+        "DISPLAY",
+        "GNUPGHOME",
+        "PASSWORD_STORE_DIR",
+    ];
+    let passed =
+        |name: &str| HELPER.contains(&name) || name.starts_with("AWS_") || name.starts_with("GOOGLE_");
     RegistryCredentials {
         config_dir: env.config_dir(),
-        path: context.environment.variables().find(|(name, _)| *name == "PATH").map(|(_, value)| value.clone()),
+        path: context
+            .environment
+            .variables()
+            .find(|(name, _)| *name == "PATH")
+            .map(|(_, value)| value.clone()),
         env: context
             .environment
             .variables()
@@ -473,7 +568,9 @@ pub fn operator_inputs(settings: &Settings, app: &AppName) -> Result<Inputs, Com
         inputs.secret_files.insert(name, bytes);
     }
     for (name, bytes) in files_below(&settings.vars.value.join(app.as_str()))? {
-        inputs.env_files.insert(name, String::from_utf8_lossy(&bytes).into_owned());
+        inputs
+            .env_files
+            .insert(name, String::from_utf8_lossy(&bytes).into_owned());
     }
     Ok(inputs)
 }
@@ -500,14 +597,23 @@ fn files_below(folder: &Path) -> Result<Vec<(String, Vec<u8>)>, CommandError> {
 
 /// Variables of a file of NAME=VALUE lines.
 pub fn read_env(file: &Path) -> Result<BTreeMap<String, String>, CommandError> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| CommandError::new(Exit::Invalid, format!("`{}` can't be read", file.display())).because(&error))?;
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        CommandError::new(Exit::Invalid, format!("`{}` can't be read", file.display())).because(&error)
+    })?;
     // Its values are secret: an error names the line, never the text.
     parse_env(&text, Format::Compose, &Default::default(), true)
-        .map(|entries| entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))).collect())
+        .map(|entries| {
+            entries
+                .into_iter()
+                .filter_map(|entry| Some((entry.name, entry.value?)))
+                .collect()
+        })
         .map_err(|faults| {
             let line = faults.first().map_or(1, |fault| fault.line());
-            CommandError::new(Exit::Invalid, format!("`{}` line {line} is not NAME=VALUE", file.display()))
+            CommandError::new(
+                Exit::Invalid,
+                format!("`{}` line {line} is not NAME=VALUE", file.display()),
+            )
         })
 }
 
@@ -517,7 +623,9 @@ impl From<ReadError> for CommandError {
             ReadError::Source(error) => (*error).into(),
             ReadError::Checkout(error) => error.into(),
             ReadError::Discovery(found) => (*found).into(),
-            ReadError::Name(error) => CommandError::new(Exit::Invalid, error.to_string()).hint("name the apps in a driftless.yaml"),
+            ReadError::Name(error) => {
+                CommandError::new(Exit::Invalid, error.to_string()).hint("name the apps in a driftless.yaml")
+            }
         }
     }
 }
@@ -525,11 +633,22 @@ impl From<ReadError> for CommandError {
 impl From<StoreError> for CommandError {
     fn from(error: StoreError) -> Self {
         let (exit, code, hint) = match error.kind() {
-            StoreErrorKind::Locked => (Exit::Refused, "E0642", "that process owns the state folder until it ends; reading verbs work beside it"),
-            StoreErrorKind::Refused => (Exit::Refused, "E0605", "give one of the two apps another project name"),
+            StoreErrorKind::Locked => (
+                Exit::Refused,
+                "E0642",
+                "that process owns the state folder until it ends; reading verbs work beside it",
+            ),
+            StoreErrorKind::Refused => (
+                Exit::Refused,
+                "E0605",
+                "give one of the two apps another project name",
+            ),
             _ => (Exit::ApplyFailed, "E0640", "driftless doctor"),
         };
-        CommandError::new(exit, error.to_string()).code(code).because(&error).hint(hint)
+        CommandError::new(exit, error.to_string())
+            .code(code)
+            .because(&error)
+            .hint(hint)
     }
 }
 

@@ -18,9 +18,14 @@ static FIRST: AtomicU8 = AtomicU8::new(0);
 pub fn drain(stop: &CancellationToken, context: &Context) {
     let stop = stop.clone();
     let quiet = context.output.quiet();
-    #[expect(clippy::disallowed_methods, reason = "listens for as long as the process lives; there is nothing to await")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "listens for as long as the process lives; there is nothing to await"
+    )]
     tokio::spawn(async move {
-        let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+        let (Ok(mut interrupt), Ok(mut terminate)) =
+            (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+        else {
             return;
         };
         loop {
@@ -30,7 +35,11 @@ pub fn drain(stop: &CancellationToken, context: &Context) {
                 _ = terminate.recv() => Exit::Terminated,
             };
             if FIRST.swap(exit.code(), Ordering::SeqCst) != 0 {
-                #[expect(clippy::exit, clippy::disallowed_methods, reason = "the second signal leaves at once, by promise")]
+                #[expect(
+                    clippy::exit,
+                    clippy::disallowed_methods,
+                    reason = "the second signal leaves at once, by promise"
+                )]
                 std::process::exit(i32::from(exit.code()));
             }
             if !quiet {

@@ -135,7 +135,8 @@ impl Standing {
     pub async fn of_all(session: &Session, names: &[String]) -> Result<Vec<Self>, CommandError> {
         let subjects = session.subjects(names)?;
         let work = subjects.into_iter().map(|subject| Self::of(session, subject));
-        let all: Result<Vec<Self>, CommandError> = futures_util::future::join_all(work).await.into_iter().collect();
+        let all: Result<Vec<Self>, CommandError> =
+            futures_util::future::join_all(work).await.into_iter().collect();
         let mut all = all?;
         all.sort_by(|a, b| (b.badness(), &a.app).cmp(&(a.badness(), &b.app)));
         Ok(all)
@@ -154,7 +155,11 @@ impl Standing {
         let turn = match session.turn_for(&subject, "status", options).await {
             Ok(turn) => turn,
             Err(error) => {
-                standing.sync = if error.exit() == crate::report::Exit::Invalid { Sync::Invalid } else { Sync::Unknown };
+                standing.sync = if error.exit() == crate::report::Exit::Invalid {
+                    Sync::Invalid
+                } else {
+                    Sync::Unknown
+                };
                 standing.held = standing.held.or_else(|| held_by(&state, &holds));
                 standing.error = Some(error.message().to_owned());
                 return Ok(standing.with_git(&subject));
@@ -194,16 +199,27 @@ impl Standing {
             revision: running.map(|release| release.revision.to_string()),
             subject: running.map(|release| release.subject.clone()),
             release: running.map(|release| release.number),
-            since: running.and_then(|release| release.stable_at).or(state.phase_since),
+            since: running
+                .and_then(|release| release.stable_at)
+                .or(state.phase_since),
             git_revision: in_git.then(|| session.snapshot.commit.revision.to_string()),
             held: None,
             frozen: state.frozen.clone().filter(|_| state.phase == Phase::Frozen),
             blocked: None,
-            suspended: state.suspended.as_ref().filter(|one| one.until.is_none_or(|until| until > now)).map(|one| {
-                let until = one.until.map_or_else(String::new, |until| format!(" until {until:.0}"));
-                format!("by {}{until}: {}", one.by, one.reason)
-            }),
-            error: state.last_error.as_ref().map(|error| format!("[{}] {}", error.code, error.text)),
+            suspended: state
+                .suspended
+                .as_ref()
+                .filter(|one| one.until.is_none_or(|until| until > now))
+                .map(|one| {
+                    let until = one
+                        .until
+                        .map_or_else(String::new, |until| format!(" until {until:.0}"));
+                    format!("by {}{until}: {}", one.by, one.reason)
+                }),
+            error: state
+                .last_error
+                .as_ref()
+                .map(|error| format!("[{}] {}", error.code, error.text)),
             drift: Vec::new(),
             services: Vec::new(),
         }
@@ -213,14 +229,24 @@ impl Standing {
         self.held = look.hold.as_ref().map(held_view);
         if let Some(problem) = look.git.problems.first() {
             self.blocked = Some(format!("[{}] {}", problem.code, problem.message));
-        } else if let Some(blocked) = look.state.blocked.as_ref().filter(|one| one.digest.as_ref() == Some(&look.git.release)) {
+        } else if let Some(blocked) = look
+            .state
+            .blocked
+            .as_ref()
+            .filter(|one| one.digest.as_ref() == Some(&look.git.release))
+        {
             self.blocked = Some(format!("[{}] {}", blocked.code, blocked.text));
         }
         for change in &stood.drift {
             if change.fields.is_empty() {
                 self.drift.push(change.key.to_string());
             }
-            self.drift.extend(change.fields.iter().map(|field| format!("{} {}", change.key, field.field)));
+            self.drift.extend(
+                change
+                    .fields
+                    .iter()
+                    .map(|field| format!("{} {}", change.key, field.field)),
+            );
         }
         self.services = stood
             .services
@@ -228,13 +254,19 @@ impl Standing {
             .map(|(name, one)| ServiceView {
                 service: name.to_string(),
                 health: one.verdict.word(),
-                detail: one.verdict.cause().map(|cause| stood.desired.mask.clean(&cause.detail)),
+                detail: one
+                    .verdict
+                    .cause()
+                    .map(|cause| stood.desired.mask.clean(&cause.detail)),
                 ready: one.ready,
                 of: one.of,
                 containers: one.containers.clone(),
             })
             .collect();
-        (self.ready, self.of) = stood.services.values().fold((0, 0), |(ready, of), one| (ready + one.ready, of + one.of));
+        (self.ready, self.of) = stood
+            .services
+            .values()
+            .fold((0, 0), |(ready, of), one| (ready + one.ready, of + one.of));
         let worst = stood.worst().map(|(_, verdict)| verdict);
         let settled = look.state.effective.is_some() || look.state.candidate.is_some();
         (self.health, self.rank) = match worst {
@@ -279,9 +311,11 @@ impl Standing {
     pub fn note(&self) -> String {
         let of = |text: &Option<String>| text.clone().unwrap_or_default();
         match self.sync {
-            Sync::Held => {
-                self.held.as_ref().map(|held| format!("{}: {}", &held.revision[..7], held.cause)).unwrap_or_default()
-            }
+            Sync::Held => self
+                .held
+                .as_ref()
+                .map(|held| format!("{}: {}", &held.revision[..7], held.cause))
+                .unwrap_or_default(),
             Sync::Frozen => of(&self.frozen),
             Sync::Blocked => of(&self.blocked),
             Sync::Suspended => of(&self.suspended),
@@ -292,7 +326,13 @@ impl Standing {
                 .services
                 .iter()
                 .find(|service| service.detail.is_some() && service.health != "healthy")
-                .map(|service| format!("{}: {}", service.service, service.detail.as_deref().unwrap_or_default()))
+                .map(|service| {
+                    format!(
+                        "{}: {}",
+                        service.service,
+                        service.detail.as_deref().unwrap_or_default()
+                    )
+                })
                 .unwrap_or_default(),
         }
     }
@@ -314,7 +354,11 @@ fn sync(standing: &Standing, look: &Look) -> Sync {
         Sync::New
     } else if !standing.drift.is_empty() {
         Sync::Drifted
-    } else if look.effective.as_ref().is_some_and(|record| record.digest != look.git.release) {
+    } else if look
+        .effective
+        .as_ref()
+        .is_some_and(|record| record.digest != look.git.release)
+    {
         Sync::Behind
     } else {
         Sync::Synced
@@ -328,7 +372,12 @@ fn held_by(state: &AppState, holds: &[Hold]) -> Option<HeldView> {
 }
 
 fn held_view(hold: &Hold) -> HeldView {
-    HeldView { revision: hold.revision.to_string(), release: hold.release, since: hold.since, cause: hold.cause.clone() }
+    HeldView {
+        revision: hold.revision.to_string(),
+        release: hold.release,
+        since: hold.since,
+        cause: hold.cause.clone(),
+    }
 }
 
 /// How a word about health is coloured.

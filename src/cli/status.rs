@@ -65,7 +65,10 @@ fn show(session: &Session, all: &[Standing], one: bool, context: &Context) -> Re
     let output = &context.output;
     let now = now();
     if let Some(error) = &session.git_away {
-        output.warn(&format!("Git can't be read, so this is what the store and the engine say: {}", error.message()));
+        output.warn(&format!(
+            "Git can't be read, so this is what the store and the engine say: {}",
+            error.message()
+        ));
     }
     if all.is_empty() {
         output.note("no app is declared here for this target; `driftless init` shows what is looked for");
@@ -98,8 +101,12 @@ fn table(all: &[Standing], now: &Now) -> Table {
             cell(one.health_role(), one.health),
             format!("{}/{}", one.ready, one.of).into(),
             one.revision.as_deref().map_or("-", short).into(),
-            one.release.map_or_else(|| "-".to_owned(), |number| number.to_string()).into(),
-            one.since.map_or_else(|| "-".to_owned(), |since| now.ago(since)).into(),
+            one.release
+                .map_or_else(|| "-".to_owned(), |number| number.to_string())
+                .into(),
+            one.since
+                .map_or_else(|| "-".to_owned(), |since| now.ago(since))
+                .into(),
             cell(Role::Dim, one.target.as_deref().unwrap_or("-")),
             cell(Role::Plain, one.note()),
         ]);
@@ -114,7 +121,11 @@ fn short(revision: &str) -> &str {
 fn detail(one: &Standing, now: &Now) -> Text {
     let mut text = Text::new();
     let fact = |head: &str| Line::new().plain("  ").span(Role::Dim, head).to_column(13);
-    let target = one.target.as_deref().map(|target| format!(" on {target}")).unwrap_or_default();
+    let target = one
+        .target
+        .as_deref()
+        .map(|target| format!(" on {target}"))
+        .unwrap_or_default();
     text.push(
         Line::new()
             .span(Role::Strong, one.app.as_str())
@@ -125,18 +136,43 @@ fn detail(one: &Standing, now: &Now) -> Text {
             .span(one.health_role(), one.health),
     );
     if let (Some(number), Some(revision)) = (one.release, &one.revision) {
-        let subject = one.subject.as_deref().map(|subject| format!(" \"{subject}\"")).unwrap_or_default();
-        let since = one.since.map(|since| format!(", {}", now.ago(since))).unwrap_or_default();
-        text.push(fact("running").plain(format!("release {number} @ ")).span(Role::Name, short(revision)).plain(format!("{subject}{since}")));
+        let subject = one
+            .subject
+            .as_deref()
+            .map(|subject| format!(" \"{subject}\""))
+            .unwrap_or_default();
+        let since = one
+            .since
+            .map(|since| format!(", {}", now.ago(since)))
+            .unwrap_or_default();
+        text.push(
+            fact("running")
+                .plain(format!("release {number} @ "))
+                .span(Role::Name, short(revision))
+                .plain(format!("{subject}{since}")),
+        );
     }
     if let Some(git) = &one.git_revision {
-        let same = if one.sync == Sync::Behind { ", not applied yet" } else { "" };
+        let same = if one.sync == Sync::Behind {
+            ", not applied yet"
+        } else {
+            ""
+        };
         text.push(fact("in Git").span(Role::Name, short(git)).plain(same));
     }
     if let Some(held) = &one.held {
-        text.push(fact("held").span(Role::Name, short(&held.revision)).plain(format!(" since {}: {}", now.clock(held.since), held.cause)));
+        text.push(
+            fact("held")
+                .span(Role::Name, short(&held.revision))
+                .plain(format!(" since {}: {}", now.clock(held.since), held.cause)),
+        );
     }
-    for (head, said) in [("frozen", &one.frozen), ("blocked", &one.blocked), ("suspended", &one.suspended), ("error", &one.error)] {
+    for (head, said) in [
+        ("frozen", &one.frozen),
+        ("blocked", &one.blocked),
+        ("suspended", &one.suspended),
+        ("error", &one.error),
+    ] {
         if let Some(said) = said {
             text.push(fact(head).plain(said.as_str()));
         }
@@ -144,7 +180,13 @@ fn detail(one: &Standing, now: &Now) -> Text {
     for field in &one.drift {
         text.push(fact("drift").span(Role::Change, field.as_str()));
     }
-    let column = one.services.iter().map(|service| service.service.len()).max().unwrap_or(0) + 6;
+    let column = one
+        .services
+        .iter()
+        .map(|service| service.service.len())
+        .max()
+        .unwrap_or(0)
+        + 6;
     for service in &one.services {
         let role = role_of(service.health);
         let mut line = Line::new()
@@ -159,7 +201,12 @@ fn detail(one: &Standing, now: &Now) -> Text {
         text.push(line);
     }
     if one.sync.worse_than_drift() {
-        text.push(Line::new().plain("  ").span(Role::Name, format!("driftless why {}", one.app)).plain(" says more"));
+        text.push(
+            Line::new()
+                .plain("  ")
+                .span(Role::Name, format!("driftless why {}", one.app))
+                .plain(" says more"),
+        );
     }
     text
 }

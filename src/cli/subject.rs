@@ -42,15 +42,24 @@ impl Session {
     /// The apps that are named, else all of this source: Git's for this target, then those that only the store knows.
     pub fn subjects(&self, names: &[String]) -> Result<Vec<Subject>, CommandError> {
         if names.is_empty() {
-            let mut all: Vec<Subject> = self.apps(&[])?.into_iter().map(|app| self.declared(app)).collect();
+            let mut all: Vec<Subject> = self
+                .apps(&[])?
+                .into_iter()
+                .map(|app| self.declared(app))
+                .collect();
             let (_, refused) = self.snapshot.ordered();
             all.extend(refused.into_iter().map(|(app, why)| Subject {
                 key: self.key(app),
                 app: app.clone(),
-                git: InGit::Broken(CommandError::new(Exit::Invalid, format!("app `{}` can't be applied: {why}", app.name))),
+                git: InGit::Broken(CommandError::new(
+                    Exit::Invalid,
+                    format!("app `{}` can't be applied: {why}", app.name),
+                )),
             }));
             for broken in self.snapshot.broken() {
-                let Ok(name) = AppName::try_from(broken.name.as_str()) else { continue };
+                let Ok(name) = AppName::try_from(broken.name.as_str()) else {
+                    continue;
+                };
                 all.push(self.stored(name, InGit::Broken(broken.diagnostics.clone().into())));
             }
             all.extend(self.gone()?);
@@ -86,9 +95,15 @@ impl Session {
             (None, None, away) => {
                 let declared = self.snapshot.discovery.apps.iter().map(|app| app.name.as_str());
                 let broken = self.snapshot.broken().iter().map(|broken| broken.name.as_str());
-                let error = CommandError::unknown("app", name, declared.chain(broken).chain(known.iter().map(AppName::as_str)));
+                let error = CommandError::unknown(
+                    "app",
+                    name,
+                    declared.chain(broken).chain(known.iter().map(AppName::as_str)),
+                );
                 Err(match away {
-                    Some(_) => error.note("Git can't be read now, so only apps that were applied before are known"),
+                    Some(_) => {
+                        error.note("Git can't be read now, so only apps that were applied before are known")
+                    }
                     None => error,
                 })
             }
@@ -97,31 +112,50 @@ impl Session {
 
     /// Apps that own something on an engine by the store, and that Git does not show.
     pub fn gone(&self) -> Result<Vec<Subject>, CommandError> {
-        let git = if self.git_away.is_some() { || InGit::Unknown } else { || InGit::Gone };
+        let git = if self.git_away.is_some() {
+            || InGit::Unknown
+        } else {
+            || InGit::Gone
+        };
         let shown = |name: &AppName| {
             self.snapshot.discovery.app(name.as_str()).is_some()
-                || self.snapshot.broken().iter().any(|broken| broken.name == name.as_str())
+                || self
+                    .snapshot
+                    .broken()
+                    .iter()
+                    .any(|broken| broken.name == name.as_str())
         };
         let entries = self.world.history.apps()?;
         Ok(entries
             .into_iter()
-            .filter(|entry| entry.key.source == self.snapshot.source && entry.project.is_some() && !shown(&entry.key.app))
+            .filter(|entry| {
+                entry.key.source == self.snapshot.source && entry.project.is_some() && !shown(&entry.key.app)
+            })
             .map(|entry| self.stored(entry.key.app, git()))
             .collect())
     }
 
     fn stored_names(&self) -> Result<Vec<AppName>, CommandError> {
         let entries = self.world.history.apps()?;
-        let ours = entries.into_iter().filter(|entry| entry.key.source == self.snapshot.source);
+        let ours = entries
+            .into_iter()
+            .filter(|entry| entry.key.source == self.snapshot.source);
         Ok(ours.map(|entry| entry.key.app).collect())
     }
 
     fn declared(&self, app: App) -> Subject {
-        Subject { key: self.key(&app), app, git: InGit::Yes }
+        Subject {
+            key: self.key(&app),
+            app,
+            git: InGit::Yes,
+        }
     }
 
     fn stored(&self, name: AppName, git: InGit) -> Subject {
-        let key = AppKey { source: self.snapshot.source.clone(), app: name.clone() };
+        let key = AppKey {
+            source: self.snapshot.source.clone(),
+            app: name.clone(),
+        };
         let app = App {
             name,
             path: String::new(),
@@ -136,9 +170,17 @@ impl Session {
     }
 
     /// A turn for an app: what Git wants, else what its newest stored release was.
-    pub async fn turn_for(&self, subject: &Subject, verb: &str, options: Options) -> Result<Turn, CommandError> {
+    pub async fn turn_for(
+        &self,
+        subject: &Subject,
+        verb: &str,
+        options: Options,
+    ) -> Result<Turn, CommandError> {
         let broken = match &subject.git {
-            InGit::Yes => match self.inputs(&subject.app).map(|inputs| self.snapshot.desired(&subject.app, &inputs)) {
+            InGit::Yes => match self
+                .inputs(&subject.app)
+                .map(|inputs| self.snapshot.desired(&subject.app, &inputs))
+            {
                 Ok(Ok(_)) => return self.turn(&subject.app, verb, options).await,
                 Ok(Err(found)) => Some(CommandError::from(found)),
                 Err(error) => Some(error),
@@ -150,7 +192,10 @@ impl Session {
             (Ok(None), Some(error)) => Err(error),
             (Ok(None), None) => Err(CommandError::new(
                 Exit::Usage,
-                format!("app `{}` has no stored release, and Git does not show how it should be", subject.key.app),
+                format!(
+                    "app `{}` has no stored release, and Git does not show how it should be",
+                    subject.key.app
+                ),
             )),
             (Err(error), _) => Err(error),
         }
@@ -164,9 +209,15 @@ impl Session {
         options: Options,
     ) -> Result<Option<Turn>, CommandError> {
         let state = self.world.history.state(&subject.key)?;
-        let Some(record) = self.newest(&subject.key, &state)? else { return Ok(None) };
+        let Some(record) = self.newest(&subject.key, &state)? else {
+            return Ok(None);
+        };
         let target = self.target(&subject.app).await?;
-        if let Some(known) = state.target.as_ref().filter(|known| **known != target.engine().id) {
+        if let Some(known) = state
+            .target
+            .as_ref()
+            .filter(|known| **known != target.engine().id)
+        {
             return Err(CommandError::new(
                 Exit::Refused,
                 format!(

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use clap::Args as ClapArgs;
-use super::rollback::who;
 use super::plan::now;
+use super::rollback::who;
 use super::session::{Access, Session, block_on};
 use super::{CommandError, Context};
 use crate::clock::{Clock as _, SystemClock};
 use crate::history::{AppState, Suspension};
 use crate::report::Exit;
+use clap::Args as ClapArgs;
 
 use super::args::duration;
 
@@ -35,23 +35,37 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit, CommandError> {
         let session = Session::open_known(context, Access::Write, "suspend").await?;
         let subject = session.subject(&args.app)?;
         let since = SystemClock.now();
-        let until = args.time.map(|time| since.checked_add(time)).transpose().map_err(|error| {
-            CommandError::new(Exit::Usage, "that is too long a time").because(&error)
-        })?;
+        let until = args
+            .time
+            .map(|time| since.checked_add(time))
+            .transpose()
+            .map_err(|error| CommandError::new(Exit::Usage, "that is too long a time").because(&error))?;
         let suspension = Suspension {
             since,
             until,
-            reason: args.reason.clone().unwrap_or_else(|| "no reason given".to_owned()),
+            reason: args
+                .reason
+                .clone()
+                .unwrap_or_else(|| "no reason given".to_owned()),
             by: who(context),
         };
         let history = &session.world.history;
-        let state = AppState { suspended: Some(suspension.clone()), ..history.state(&subject.key)? };
+        let state = AppState {
+            suspended: Some(suspension.clone()),
+            ..history.state(&subject.key)?
+        };
         history.save_state(&subject.key, &state)?;
         if context.output.for_machines() {
-            context.output.value("Suspension", &serde_json::json!({ "app": args.app, "suspended": suspension }))?;
+            context.output.value(
+                "Suspension",
+                &serde_json::json!({ "app": args.app, "suspended": suspension }),
+            )?;
         } else {
             let until = until.map_or_else(String::new, |until| format!(" until {}", now().clock(until)));
-            context.output.result(&format!("{} is suspended{until}; `driftless resume {}` ends it\n", args.app, args.app));
+            context.output.result(&format!(
+                "{} is suspended{until}; `driftless resume {}` ends it\n",
+                args.app, args.app
+            ));
         }
         Ok(Exit::Done)
     })

@@ -29,7 +29,10 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit, CommandError> {
     block_on(async {
         let session = Session::open(context, Access::Write, "takeover").await?;
         let apps = session.apps(&args.apps)?;
-        let options = |app: &_| Options { takeover: true, ..session.options(app, None, true) };
+        let options = |app: &_| Options {
+            takeover: true,
+            ..session.options(app, None, true)
+        };
         let mut plans = Plans::make(&session, apps, "takeover", options).await;
         plans.broken.extend(session.broken(&args.apps));
         let broken = plans.broken_exit();

@@ -49,15 +49,27 @@ driftless validate --format github        # in a GitHub workflow";
 
 /// Checks, and tells what was found. Nothing but findings is on standard output.
 pub fn run(args: Args, context: &mut Context) -> Result<Exit, CommandError> {
-    let folder = args.path.map_or_else(|| context.environment.folder.clone(), |path| context.environment.folder.join(path));
+    let folder = args.path.map_or_else(
+        || context.environment.folder.clone(),
+        |path| context.environment.folder.join(path),
+    );
     let settings = settings(context)?;
-    let root = AppName::try_from(folder.file_name().map(|name| name.to_string_lossy()).unwrap_or_default().as_ref())
-        .or_else(|_| AppName::try_from("app"))
-        .map_err(|error| CommandError::new(Exit::Usage, error.to_string()))?;
+    let root = AppName::try_from(
+        folder
+            .file_name()
+            .map(|name| name.to_string_lossy())
+            .unwrap_or_default()
+            .as_ref(),
+    )
+    .or_else(|_| AppName::try_from("app"))
+    .map_err(|error| CommandError::new(Exit::Usage, error.to_string()))?;
     let source = SourceId::try_from(folder.to_string_lossy().as_ref())
         .map_err(|error| CommandError::new(Exit::Usage, error.to_string()))?;
     if !folder.is_dir() {
-        return Err(CommandError::new(Exit::Usage, format!("{} is no folder", folder.display())));
+        return Err(CommandError::new(
+            Exit::Usage,
+            format!("{} is no folder", folder.display()),
+        ));
     }
     let mut found = Diagnostics::new();
     let mut checked = Vec::new();
@@ -81,35 +93,68 @@ pub fn run(args: Args, context: &mut Context) -> Result<Exit, CommandError> {
         }
     }
     if checked.is_empty() && found.is_empty() {
-        return Err(CommandError::new(Exit::Invalid, format!("nothing that can be deployed was found in {}", folder.display()))
-            .hint("a folder with a compose.yaml is an app; `driftless explain app` tells more"));
+        return Err(CommandError::new(
+            Exit::Invalid,
+            format!("nothing that can be deployed was found in {}", folder.display()),
+        )
+        .hint("a folder with a compose.yaml is an app; `driftless explain app` tells more"));
     }
     tell(args.format, &found, &checked, context)?;
-    Ok(if found.has_errors() { Exit::Invalid } else { Exit::Done })
+    Ok(if found.has_errors() {
+        Exit::Invalid
+    } else {
+        Exit::Done
+    })
 }
 
 fn warn(warnings: &[Warning], context: &Context) {
     for warning in warnings {
-        let place = warning.place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default();
+        let place = warning
+            .place
+            .as_ref()
+            .map(|place| format!("{place}: "))
+            .unwrap_or_default();
         context.output.warn(&format!("{place}{}", warning.message));
     }
 }
 
-fn tell(format: FindingsFormat, found: &Diagnostics, checked: &[String], context: &Context) -> Result<(), CommandError> {
+fn tell(
+    format: FindingsFormat,
+    found: &Diagnostics,
+    checked: &[String],
+    context: &Context,
+) -> Result<(), CommandError> {
     let output = &context.output;
-    let format = if output.for_machines() && format == FindingsFormat::Human { FindingsFormat::Json } else { format };
+    let format = if output.for_machines() && format == FindingsFormat::Human {
+        FindingsFormat::Json
+    } else {
+        format
+    };
     match format {
         FindingsFormat::Human => {
             if !found.is_empty() {
-                output.result(&format!("{}\n\n", found.render(output.color(), output.snippet_width())));
+                output.result(&format!(
+                    "{}\n\n",
+                    found.render(output.color(), output.snippet_width())
+                ));
             }
             let errors = found.iter().filter(|one| one.severity == Severity::Error).count();
-            let apps = if checked.len() == 1 { "1 app".to_owned() } else { format!("{} apps", checked.len()) };
+            let apps = if checked.len() == 1 {
+                "1 app".to_owned()
+            } else {
+                format!("{} apps", checked.len())
+            };
             let mut text = Text::new();
             text.push(match errors {
-                0 => Line::new().span(Role::Good, "✔").plain(format!(" {apps} checked, no problems")),
-                1 => Line::new().span(Role::Bad, "✘").plain(format!(" {apps} checked, 1 problem")),
-                count => Line::new().span(Role::Bad, "✘").plain(format!(" {apps} checked, {count} problems")),
+                0 => Line::new()
+                    .span(Role::Good, "✔")
+                    .plain(format!(" {apps} checked, no problems")),
+                1 => Line::new()
+                    .span(Role::Bad, "✘")
+                    .plain(format!(" {apps} checked, 1 problem")),
+                count => Line::new()
+                    .span(Role::Bad, "✘")
+                    .plain(format!(" {apps} checked, {count} problems")),
             });
             if errors > 0 {
                 text.push_exit(Exit::Invalid, output.width().unwrap_or(0));
@@ -130,13 +175,30 @@ fn tell(format: FindingsFormat, found: &Diagnostics, checked: &[String], context
 fn annotation(one: &Diagnostic) -> String {
     let data = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
     let property = |text: &str| data(text).replace(':', "%3A").replace(',', "%2C");
-    let level = if one.severity == Severity::Error { "error" } else { "warning" };
+    let level = if one.severity == Severity::Error {
+        "error"
+    } else {
+        "warning"
+    };
     let mut place = String::new();
     if let Some(at) = one.place() {
-        place = format!("file={},line={},col={},", property(&at.file), at.line.max(1), at.column.max(1));
+        place = format!(
+            "file={},line={},col={},",
+            property(&at.file),
+            at.line.max(1),
+            at.column.max(1)
+        );
     }
-    let help = one.help.as_ref().map(|help| format!("\n{help}")).unwrap_or_default();
-    format!("::{level} {place}title={}::{}\n", property(&one.code.to_string()), data(&format!("{}{help}", one.message)))
+    let help = one
+        .help
+        .as_ref()
+        .map(|help| format!("\n{help}"))
+        .unwrap_or_default();
+    format!(
+        "::{level} {place}title={}::{}\n",
+        property(&one.code.to_string()),
+        data(&format!("{}{help}", one.message))
+    )
 }
 
 fn sarif(found: &Diagnostics) -> Value {

@@ -73,7 +73,12 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit, CommandError> {
                 show(&standing, false, context)?;
                 return Ok(Exit::GaveUpWaiting);
             }
-            let now = format!("{} is {}, {}", standing.app, standing.sync.word(), standing.health);
+            let now = format!(
+                "{} is {}, {}",
+                standing.app,
+                standing.sync.word(),
+                standing.health
+            );
             if now != told {
                 context.output.note(&format!("waiting: {now}"));
                 told = now;
@@ -90,9 +95,14 @@ fn reached(wanted: &State, standing: &Standing) -> bool {
         State::Healthy => well,
         State::Synced => standing.sync == Sync::Synced,
         State::Revision(commit) => {
-            let runs = |revision: &Option<String>| revision.as_ref().is_some_and(|revision| revision.starts_with(commit.as_str()));
+            let runs = |revision: &Option<String>| {
+                revision
+                    .as_ref()
+                    .is_some_and(|revision| revision.starts_with(commit.as_str()))
+            };
             // A commit that does not change the app makes no release: then the app is at it when Git is and all is in sync.
-            well && (runs(&standing.revision) || standing.sync == Sync::Synced && runs(&standing.git_revision))
+            well && (runs(&standing.revision)
+                || standing.sync == Sync::Synced && runs(&standing.git_revision))
         }
     }
 }
@@ -100,11 +110,28 @@ fn reached(wanted: &State, standing: &Standing) -> bool {
 fn show(standing: &Standing, reached: bool, context: &Context) -> Result<(), CommandError> {
     let output = &context.output;
     if output.for_machines() {
-        return output.value("Wait", &serde_json::json!({ "reached": reached, "status": standing }));
+        return output.value(
+            "Wait",
+            &serde_json::json!({ "reached": reached, "status": standing }),
+        );
     }
     let given_up = if reached { "" } else { "gave up waiting: " };
-    let revision = standing.revision.as_deref().and_then(|revision| revision.get(..7)).map(|short| format!(" @ {short}")).unwrap_or_default();
-    let text = format!("{given_up}{}{revision} is {}, {}", standing.app, standing.sync.word(), standing.health);
-    if reached { output.result(&format!("{text}\n")) } else { output.note(&text) }
+    let revision = standing
+        .revision
+        .as_deref()
+        .and_then(|revision| revision.get(..7))
+        .map(|short| format!(" @ {short}"))
+        .unwrap_or_default();
+    let text = format!(
+        "{given_up}{}{revision} is {}, {}",
+        standing.app,
+        standing.sync.word(),
+        standing.health
+    );
+    if reached {
+        output.result(&format!("{text}\n"))
+    } else {
+        output.note(&text)
+    }
     Ok(())
 }

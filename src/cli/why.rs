@@ -58,15 +58,29 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit, CommandError> {
 fn answer(standing: &Standing, state: &AppState) -> Answer {
     let app = &standing.app;
     let of = |text: &Option<String>| text.clone().unwrap_or_default();
-    let to = |what: String, next: Vec<String>| Answer { what, since: None, next, gate: false };
+    let to = |what: String, next: Vec<String>| Answer {
+        what,
+        since: None,
+        next,
+        gate: false,
+    };
     match standing.sync {
         Sync::Held | Sync::Frozen => {
             let (what, since) = match (&standing.held, standing.sync) {
-                (Some(held), Sync::Held) => {
-                    (format!("{} is held: {}", held.revision.get(..7).unwrap_or_default(), held.cause), Some(held.since))
-                }
+                (Some(held), Sync::Held) => (
+                    format!(
+                        "{} is held: {}",
+                        held.revision.get(..7).unwrap_or_default(),
+                        held.cause
+                    ),
+                    Some(held.since),
+                ),
                 (Some(held), _) => (
-                    format!("{} failed and was not rolled back: {}", held.revision.get(..7).unwrap_or_default(), of(&standing.frozen)),
+                    format!(
+                        "{} failed and was not rolled back: {}",
+                        held.revision.get(..7).unwrap_or_default(),
+                        of(&standing.frozen)
+                    ),
                     Some(held.since),
                 ),
                 (None, _) => (of(&standing.frozen), state.phase_since),
@@ -74,7 +88,10 @@ fn answer(standing: &Standing, state: &AppState) -> Answer {
             Answer {
                 what,
                 since,
-                next: vec![format!("a commit that changes {app}"), format!("driftless retry {app}     tries it once more")],
+                next: vec![
+                    format!("a commit that changes {app}"),
+                    format!("driftless retry {app}     tries it once more"),
+                ],
                 gate: true,
             }
         }
@@ -87,22 +104,42 @@ fn answer(standing: &Standing, state: &AppState) -> Answer {
         Sync::Blocked => Answer {
             what: of(&standing.blocked),
             since: state.blocked.as_ref().map(|one| one.since),
-            next: vec![format!("driftless plan {app}     shows what is in the way"), format!("then: driftless apply {app}")],
+            next: vec![
+                format!("driftless plan {app}     shows what is in the way"),
+                format!("then: driftless apply {app}"),
+            ],
             gate: false,
         },
-        Sync::Invalid => to(of(&standing.error), vec![format!("driftless plan {app}     shows the place; a commit puts it right")]),
+        Sync::Invalid => to(
+            of(&standing.error),
+            vec![format!(
+                "driftless plan {app}     shows the place; a commit puts it right"
+            )],
+        ),
         Sync::Unknown => Answer {
             what: format!("live state can't be read: {}", of(&standing.error)),
             since: state.last_error.as_ref().map(|one| one.since),
             next: vec!["driftless doctor     checks the way to the engine".to_owned()],
             gate: false,
         },
-        Sync::Gone => to("Git has it no more".to_owned(), vec![format!("driftless down {app}     removes it; volumes stay")]),
-        Sync::Drifted => to(
-            format!("live state was changed outside Git: {}", standing.drift.join(", ")),
-            vec![format!("driftless apply {app}     puts it right"), format!("driftless drift {app}     shows it field by field")],
+        Sync::Gone => to(
+            "Git has it no more".to_owned(),
+            vec![format!("driftless down {app}     removes it; volumes stay")],
         ),
-        Sync::Behind => to("Git wants something that was not applied yet".to_owned(), vec![format!("driftless apply {app}")]),
+        Sync::Drifted => to(
+            format!(
+                "live state was changed outside Git: {}",
+                standing.drift.join(", ")
+            ),
+            vec![
+                format!("driftless apply {app}     puts it right"),
+                format!("driftless drift {app}     shows it field by field"),
+            ],
+        ),
+        Sync::Behind => to(
+            "Git wants something that was not applied yet".to_owned(),
+            vec![format!("driftless apply {app}")],
+        ),
         Sync::New => Answer {
             what: match &standing.error {
                 Some(error) => format!("it was never applied with success: {error}"),
@@ -118,13 +155,21 @@ fn answer(standing: &Standing, state: &AppState) -> Answer {
             next: vec![format!("driftless apply {app}     goes on from there")],
             gate: false,
         },
-        Sync::Synced if matches!(standing.health, "healthy" | "suspended" | "-") => {
-            to("nothing is in its way: it runs what Git wants, and is well".to_owned(), Vec::new())
-        }
+        Sync::Synced if matches!(standing.health, "healthy" | "suspended" | "-") => to(
+            "nothing is in its way: it runs what Git wants, and is well".to_owned(),
+            Vec::new(),
+        ),
         Sync::Synced => Answer {
-            what: format!("it runs what Git wants, and is {}: {}", standing.health, standing.note()),
+            what: format!(
+                "it runs what Git wants, and is {}: {}",
+                standing.health,
+                standing.note()
+            ),
             since: state.last_error.as_ref().map(|one| one.since),
-            next: vec![format!("driftless logs {app}"), format!("driftless rollback {app}     puts an earlier release back")],
+            next: vec![
+                format!("driftless logs {app}"),
+                format!("driftless rollback {app}     puts an earlier release back"),
+            ],
             gate: false,
         },
     }
@@ -172,7 +217,10 @@ fn show(
         text.push(fact("since").plain(format!("{} ({})", now.clock(since), now.ago(since))));
     }
     if let (Some(number), Some(revision)) = (standing.release, &standing.revision) {
-        let line = fact("running").plain(format!("release {number} @ {}, ", revision.get(..7).unwrap_or_default()));
+        let line = fact("running").plain(format!(
+            "release {number} @ {}, ",
+            revision.get(..7).unwrap_or_default()
+        ));
         text.push(line.span(standing.health_role(), standing.health));
     }
     if let Some(next) = state.next_attempt.filter(|next| *next > now.at) {
@@ -185,7 +233,13 @@ fn show(
     }
     if let Some((run, evidence)) = failed {
         let revision = run.revision.as_ref().map_or("it", |revision| revision.short());
-        text.push(Line::new().plain("  ").span(Role::Dim, format!("what was kept of {revision}'s failed gate, {}:", now.clock(run.started))));
+        text.push(Line::new().plain("  ").span(
+            Role::Dim,
+            format!(
+                "what was kept of {revision}'s failed gate, {}:",
+                now.clock(run.started)
+            ),
+        ));
         text.append(told::evidence(evidence));
     }
     output.text(&text);

@@ -26,7 +26,10 @@ pub(super) struct Chronicle {
 
 impl Chronicle {
     pub(super) fn new(world: World) -> Self {
-        Self { world, busy: BTreeMap::new() }
+        Self {
+            world,
+            busy: BTreeMap::new(),
+        }
     }
 
     /// A run of `key` begins: its state is not touched until [`Chronicle::idle`].
@@ -111,9 +114,14 @@ impl Chronicle {
             }
         };
         if !counts {
-            return before.map_or((0, Duration::ZERO), |gone| (gone.fetches, elapsed(gone.since, now)));
+            return before.map_or((0, Duration::ZERO), |gone| {
+                (gone.fetches, elapsed(gone.since, now))
+            });
         }
-        let mut gone = before.unwrap_or(Vanished { fetches: 0, since: now });
+        let mut gone = before.unwrap_or(Vanished {
+            fetches: 0,
+            since: now,
+        });
         // Beyond what is asked for, another look says nothing new and is not worth a write.
         if gone.fetches < FETCHES {
             gone.fetches += 1;
@@ -143,15 +151,31 @@ impl Chronicle {
     }
 
     /// A run that came to nothing before it began: recorded, and noted as the app's last error.
-    pub(super) fn failed(&mut self, key: &AppKey, commit: &Commit, trigger: Trigger, failure: Failure) -> Run {
-        let place = failure.place.as_ref().map_or_else(String::new, |place| format!("{place}: "));
+    pub(super) fn failed(
+        &mut self,
+        key: &AppKey,
+        commit: &Commit,
+        trigger: Trigger,
+        failure: Failure,
+    ) -> Run {
+        let place = failure
+            .place
+            .as_ref()
+            .map_or_else(String::new, |place| format!("{place}: "));
         let text = format!("{place}{}", failure.message);
         self.error(key, &failure.code, &text);
         self.record(key, commit, trigger, End::Failed(failure))
     }
 
     /// An app that is left out, with the reason.
-    pub(super) fn refused(&mut self, key: &AppKey, commit: &Commit, code: &str, why: String, help: &str) -> Run {
+    pub(super) fn refused(
+        &mut self,
+        key: &AppKey,
+        commit: &Commit,
+        code: &str,
+        why: String,
+        help: &str,
+    ) -> Run {
         self.error(key, code, &why);
         let problem = Obstacle {
             code: code.to_owned(),
@@ -160,7 +184,14 @@ impl Chronicle {
             help: Some(help.to_owned()),
             pre_flight: false,
         };
-        self.record(key, commit, Trigger::Commit, End::Refused { problems: vec![problem] })
+        self.record(
+            key,
+            commit,
+            Trigger::Commit,
+            End::Refused {
+                problems: vec![problem],
+            },
+        )
     }
 
     /// Records a run that is not the repetition of the one before.
@@ -189,9 +220,9 @@ impl Chronicle {
     fn write(&self, run: &Run, now: Timestamp) -> Result<(), StoreError> {
         let report = serde_json::to_value(run).unwrap_or_default();
         let before = self.world.history.runs(&run.key, 1)?;
-        let repeated = before
-            .first()
-            .is_some_and(|before| before.revision == run.revision && before.report.get("end") == report.get("end"));
+        let repeated = before.first().is_some_and(|before| {
+            before.revision == run.revision && before.report.get("end") == report.get("end")
+        });
         if repeated {
             return Ok(());
         }
@@ -214,7 +245,11 @@ impl Chronicle {
             return;
         }
         let written = self.world.history.state(key).and_then(|mut state| {
-            if amend(&mut state) { self.world.history.save_state(key, &state) } else { Ok(()) }
+            if amend(&mut state) {
+                self.world.history.save_state(key, &state)
+            } else {
+                Ok(())
+            }
         });
         if let Err(error) = written {
             tracing::error!(app = %key.app, "the state can't be saved: {error}");
@@ -232,6 +267,11 @@ fn note_error(state: &mut AppState, code: String, text: String, now: Timestamp) 
         return false;
     }
     let since = same.map_or(now, |last| last.since);
-    state.last_error = Some(BlockedBy { code, text, since, digest: None });
+    state.last_error = Some(BlockedBy {
+        code,
+        text,
+        since,
+        digest: None,
+    });
     true
 }

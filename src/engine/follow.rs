@@ -231,13 +231,21 @@ impl Follower {
 
     fn unreadable(&mut self, error: ReadError, revision: &Revision) -> Trouble {
         match error {
-            ReadError::Source(error) => {
-                Trouble { code: error.code().to_owned(), text: chain(&*error), help: error.hint() }
-            }
-            ReadError::Checkout(error) => Trouble { code: error.code().to_owned(), text: chain(&error), help: None },
+            ReadError::Source(error) => Trouble {
+                code: error.code().to_owned(),
+                text: chain(&*error),
+                help: error.hint(),
+            },
+            ReadError::Checkout(error) => Trouble {
+                code: error.code().to_owned(),
+                text: chain(&error),
+                help: None,
+            },
             ReadError::Discovery(diagnostics) => {
                 let failure = of_diagnostics(&diagnostics);
-                let place = failure.place.map_or_else(String::new, |place| format!("{place}: "));
+                let place = failure
+                    .place
+                    .map_or_else(String::new, |place| format!("{place}: "));
                 let trouble = Trouble {
                     code: failure.code,
                     text: format!("{place}{}", failure.message),
@@ -247,7 +255,11 @@ impl Follower {
                 self.useless = Some((revision.clone(), trouble.clone()));
                 trouble
             }
-            ReadError::Name(error) => Trouble { code: "E0401".to_owned(), text: chain(&error), help: None },
+            ReadError::Name(error) => Trouble {
+                code: "E0401".to_owned(),
+                text: chain(&error),
+                help: None,
+            },
         }
     }
 
@@ -266,8 +278,15 @@ impl Follower {
             }
             Ok(Movement::Unrelated) => Some(Trouble {
                 code: UNRELATED.to_owned(),
-                text: format!("{} shares no history with {}, which was followed so far", after.short(), before.short()),
-                help: Some("nothing was changed; if the new history is meant, start `driftless serve` again".to_owned()),
+                text: format!(
+                    "{} shares no history with {}, which was followed so far",
+                    after.short(),
+                    before.short()
+                ),
+                help: Some(
+                    "nothing was changed; if the new history is meant, start `driftless serve` again"
+                        .to_owned(),
+                ),
             }),
             Err(error) => {
                 let cause = chain(&error);
@@ -280,7 +299,11 @@ impl Follower {
     /// Renders what changed. `moved` is false when the commit is the one that was read last: then only the operator's
     /// files can have changed.
     async fn render(&mut self, snapshot: Arc<Snapshot>, moved: bool) -> What {
-        let before = self.seen.as_ref().map(|seen| seen.rendered.clone()).unwrap_or_default();
+        let before = self
+            .seen
+            .as_ref()
+            .map(|seen| seen.rendered.clone())
+            .unwrap_or_default();
         let operator = Arc::clone(&self.operator);
         let (source, read) = (Arc::clone(&self.followed.source), Arc::clone(&snapshot));
         let work = move || render_all(&read, &source, operator.as_ref(), &before, moved);
@@ -299,9 +322,16 @@ impl Follower {
         };
         self.seen = Some(Seen {
             snapshot,
-            rendered: rendered.into_iter().map(|one| (one.app.name.clone(), one)).collect(),
+            rendered: rendered
+                .into_iter()
+                .map(|one| (one.app.name.clone(), one))
+                .collect(),
         });
-        if moved || changed { What::Read(reading) } else { What::Unchanged }
+        if moved || changed {
+            What::Read(reading)
+        } else {
+            What::Unchanged
+        }
     }
 }
 
@@ -348,10 +378,21 @@ fn render_all(
             }
             changed = true;
             let view = snapshot.checkout.recording();
-            let result = render::render(&view, app, &given, snapshot.key(app), snapshot.commit.revision.clone())
-                .map(Arc::new)
-                .map_err(|diagnostics| of_diagnostics(&diagnostics));
-            Rendered { app: app.clone(), result, given: Arc::new(given), looked_at: view.inputs() }
+            let result = render::render(
+                &view,
+                app,
+                &given,
+                snapshot.key(app),
+                snapshot.commit.revision.clone(),
+            )
+            .map(Arc::new)
+            .map_err(|diagnostics| of_diagnostics(&diagnostics));
+            Rendered {
+                app: app.clone(),
+                result,
+                given: Arc::new(given),
+                looked_at: view.inputs(),
+            }
         })
         .collect();
     (rendered, changed)
@@ -359,7 +400,10 @@ fn render_all(
 
 /// What can't be used, from discovery and from the order of apps.
 fn broken(snapshot: &Snapshot) -> Vec<(String, Failure)> {
-    let found = snapshot.broken().iter().map(|one| (one.name.clone(), of_diagnostics(&one.diagnostics)));
+    let found = snapshot
+        .broken()
+        .iter()
+        .map(|one| (one.name.clone(), of_diagnostics(&one.diagnostics)));
     let (_, refused) = snapshot.ordered();
     let unordered = refused.into_iter().map(|(app, why)| {
         let failure = Failure {
@@ -378,7 +422,11 @@ fn broken(snapshot: &Snapshot) -> Vec<(String, Failure)> {
 
 /// The first error of many; how many more there are is said.
 fn of_diagnostics(diagnostics: &Diagnostics) -> Failure {
-    let errors = || diagnostics.iter().filter(|one| one.severity == crate::document::Severity::Error);
+    let errors = || {
+        diagnostics
+            .iter()
+            .filter(|one| one.severity == crate::document::Severity::Error)
+    };
     let first = errors().next().or_else(|| diagnostics.iter().next());
     let more = match errors().count() {
         0 | 1 => String::new(),
@@ -387,7 +435,10 @@ fn of_diagnostics(diagnostics: &Diagnostics) -> Failure {
     Failure {
         stage: Stage::Render,
         code: first.map_or_else(|| INTERRUPTED.to_owned(), |one| one.code.to_string()),
-        message: first.map_or_else(|| "it can't be used".to_owned(), |one| format!("{}{more}", one.message)),
+        message: first.map_or_else(
+            || "it can't be used".to_owned(),
+            |one| format!("{}{more}", one.message),
+        ),
         place: first.and_then(crate::document::Diagnostic::place),
         help: first.and_then(|one| one.help.clone()),
         retry: false,

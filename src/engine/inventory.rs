@@ -102,9 +102,11 @@ pub fn facts(after: &After<'_>) -> Vec<Fact> {
             continue;
         };
         let key = ResourceKey::new(Kind::Service, service.as_str());
-        let taken = adopted.contains(&key) && matches!(container.owner, Owner::Unmanaged | Owner::OtherInstance(_));
+        let taken =
+            adopted.contains(&key) && matches!(container.owner, Owner::Unmanaged | Owner::OtherInstance(_));
         // With `--adopt` a container that differs is replaced; what was put aside of it is ours to tidy later.
-        let aside = matches!(container.owner, Owner::Unmanaged | Owner::OtherInstance(_)) && container.name.contains(PARKED);
+        let aside = matches!(container.owner, Owner::Unmanaged | Owner::OtherInstance(_))
+            && container.name.contains(PARKED);
         let ours = container.owner == Owner::Ours
             || after.before.containers.contains_key(&container.id)
             || taken
@@ -172,7 +174,11 @@ fn owned(
         _ => after.plan.revision.clone(),
     };
     // What nobody wrote to keeps the baseline that it had: reading a new one would swallow what somebody changed meanwhile.
-    let written = after.plan.changes.iter().any(|change| change.key == *key && change.acts());
+    let written = after
+        .plan
+        .changes
+        .iter()
+        .any(|change| change.key == *key && change.acts());
     let baseline = match before {
         Some(owned) if !written || !after.done.contains(key) => owned.baseline.clone(),
         _ => Baseline::of(container),

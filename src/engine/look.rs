@@ -228,7 +228,10 @@ fn plan_for(
 /// a device or a mount that a variable names is a plain path. What is executed is not touched.
 fn masked(mut plan: Plan, mask: &Mask) -> Plan {
     for change in &mut plan.changes {
-        let texts = change.fields.iter_mut().flat_map(|field| [&mut field.from, &mut field.to]);
+        let texts = change
+            .fields
+            .iter_mut()
+            .flat_map(|field| [&mut field.from, &mut field.to]);
         for text in texts.flatten().filter(|text| !text.secret) {
             text.value = mask.clean(&text.value);
         }

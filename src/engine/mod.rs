@@ -30,9 +30,9 @@ pub mod supervisor;
 
 pub use cycle::{cycle, down, put_back, restart};
 pub use follow::Followed;
+pub use look::{Look, LookError, look, look_at_release};
 pub use shutdown::Stop;
 pub use snapshot::{ReadError, Snapshot};
-pub use look::{Look, LookError, look, look_at_release};
 pub use stand::{ServiceStand, Stand, stand};
 pub use supervisor::{Crank, Ended, Operator, Pace, SuperviseError, Supervisor};
 pub use world::{Commit, Expected, Options, Turn, World};

@@ -15,7 +15,11 @@ pub(super) enum Orders {
     /// What Git wants: nothing of it is new, or it is held, or a person began it.
     Git,
     /// The release that the machine settled on, with the reason why it is not Git's.
-    Effective { desired: Box<Desired>, commit: Commit, why: String },
+    Effective {
+        desired: Box<Desired>,
+        commit: Commit,
+        why: String,
+    },
     /// Nothing, with the reason.
     Rest(String),
 }
@@ -26,7 +30,9 @@ pub(super) fn orders(world: &World, key: &AppKey, git: &Desired, keep: bool) -> 
     let state = history.state(key)?;
     let is_git = |number: Option<u64>| -> Result<bool, StoreError> {
         let Some(number) = number else { return Ok(false) };
-        Ok(history.summary(key, number)?.is_some_and(|summary| summary.content == git.content))
+        Ok(history
+            .summary(key, number)?
+            .is_some_and(|summary| summary.content == git.content))
     };
     if is_git(state.effective)? || (state.phase.in_flight() && is_git(state.candidate)?) {
         return Ok(Orders::Git);
@@ -39,13 +45,19 @@ pub(super) fn orders(world: &World, key: &AppKey, git: &Desired, keep: bool) -> 
     let why = if keep {
         "what is new waits for others; what runs is kept".to_owned()
     } else {
-        format!("`sync: manual`: what is new at {} waits for `driftless apply {}`", git.revision.short(), key.app)
+        format!(
+            "`sync: manual`: what is new at {} waits for `driftless apply {}`",
+            git.revision.short(),
+            key.app
+        )
     };
     // While it is frozen nothing is healed (decision 17), and what is unfinished is not judged by another release.
     if state.phase == Phase::Frozen || state.phase.in_flight() || (keep && state.phase == Phase::Held) {
         return Ok(Orders::Rest(why));
     }
-    let Some(number) = state.effective else { return Ok(Orders::Rest(why)) };
+    let Some(number) = state.effective else {
+        return Ok(Orders::Rest(why));
+    };
     match history.release(key, number) {
         Ok(Some(record)) => Ok(Orders::Effective {
             commit: Commit {

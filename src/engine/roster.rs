@@ -45,7 +45,11 @@ pub(super) struct Slot {
 /// What is wanted of an app.
 pub(super) enum Want {
     /// This, of this commit.
-    Release { app: Box<App>, desired: Arc<Desired>, commit: Commit },
+    Release {
+        app: Box<App>,
+        desired: Arc<Desired>,
+        commit: Commit,
+    },
     /// It can't be used at this commit.
     Broken { revision: Revision, why: Failure },
     /// It is gone from Git.
@@ -134,7 +138,11 @@ impl Slot {
             Trigger::Recovery => 2,
             Trigger::Commit | Trigger::Person(_) => 3,
         };
-        if self.request.as_ref().is_none_or(|before| weight(before) <= weight(&trigger)) {
+        if self
+            .request
+            .as_ref()
+            .is_none_or(|before| weight(before) <= weight(&trigger))
+        {
             self.request = Some(trigger);
         }
     }
@@ -150,7 +158,10 @@ impl Slot {
 
     /// Whether its request brings something that predecessors must have first.
     fn brings_news(&self) -> bool {
-        matches!(self.request, Some(Trigger::Commit | Trigger::Recovery | Trigger::Person(_)))
+        matches!(
+            self.request,
+            Some(Trigger::Commit | Trigger::Recovery | Trigger::Person(_))
+        )
     }
 }
 
@@ -161,12 +172,19 @@ pub(super) struct Roster(pub BTreeMap<AppKey, Slot>);
 impl Roster {
     /// Whether `key` may follow its predecessors at the commit that it wants.
     pub(super) fn gate(&self, key: &AppKey) -> Gate {
-        let Some(Slot { want: Want::Release { app, commit, .. }, .. }) = self.0.get(key) else {
+        let Some(Slot {
+            want: Want::Release { app, commit, .. },
+            ..
+        }) = self.0.get(key)
+        else {
             return Gate::Open;
         };
         let mut gate = Gate::Open;
         for name in &app.after {
-            let first = AppKey { source: key.source.clone(), app: name.clone() };
+            let first = AppKey {
+                source: key.source.clone(),
+                app: name.clone(),
+            };
             let at = commit.revision.short();
             // One that is not followed can't be waited for; discovery has said so.
             let Some(slot) = self.0.get(&first) else {
@@ -218,7 +236,9 @@ impl Roster {
     pub(super) fn next(&self) -> Option<Instant> {
         self.0
             .values()
-            .filter(|slot| slot.running.is_none() && matches!(slot.want, Want::Release { .. } | Want::Down { .. }))
+            .filter(|slot| {
+                slot.running.is_none() && matches!(slot.want, Want::Release { .. } | Want::Down { .. })
+            })
             .map(|slot| match slot.due_since {
                 // It is due, and there was no room: then at the latest when it has waited for an interval.
                 Some(since) => since + slot.interval,

@@ -9,7 +9,10 @@ use crate::report::{End, Run, Trigger};
 
 /// Whether the run says anything about its commit.
 pub(super) fn concludes(run: &Run) -> bool {
-    !matches!(run.end, End::Superseded | End::Stopped { .. } | End::StillVerifying { .. })
+    !matches!(
+        run.end,
+        End::Superseded | End::Stopped { .. } | End::StillVerifying { .. }
+    )
 }
 
 /// Why those that come after this app can't go on; `None`: they can.
@@ -64,14 +67,23 @@ fn text(run: &Run) -> String {
         End::Held { held, healed: 0 } => format!("held since {:.0}: {}", held.since, held.cause),
         End::Held { healed, .. } => format!("held; what runs instead was healed ({healed} calls)"),
         End::RolledBack(back) => {
-            let cause = back.evidence.first().map_or_else(String::new, |one| format!(": {}", one.cause));
-            format!("the gate failed{cause}; rolled back to release {} ({})", back.to.0, back.to.1.short())
+            let cause = back
+                .evidence
+                .first()
+                .map_or_else(String::new, |one| format!(": {}", one.cause));
+            format!(
+                "the gate failed{cause}; rolled back to release {} ({})",
+                back.to.0,
+                back.to.1.short()
+            )
         }
         End::Frozen(frozen) => format!("frozen: {}", frozen.why),
         End::Failed(failure) => format!("{}: {}", failure.code, failure.message),
         End::Refused { problems } => {
-            let all: Vec<String> =
-                problems.iter().map(|problem| format!("{}: {}", problem.code, problem.message)).collect();
+            let all: Vec<String> = problems
+                .iter()
+                .map(|problem| format!("{}: {}", problem.code, problem.message))
+                .collect();
             all.join("; ")
         }
         End::Stopped { stood } => format!("stopped: {stood}"),

@@ -44,9 +44,14 @@ pub fn next_run(run: &Run, failures: u32) -> NextRun {
         End::Superseded | End::StillVerifying { .. } => NextRun::Now,
         End::Stopped { .. } => NextRun::Never,
         End::Failed(failure) if failure.retry => {
-            let longest =
-                if failure.stage == Stage::Observe && !failure.touched { LONGEST_AWAY } else { LONGEST };
-            NextRun::Retry { within: doubled(FIRST, failures, longest) }
+            let longest = if failure.stage == Stage::Observe && !failure.touched {
+                LONGEST_AWAY
+            } else {
+                LONGEST
+            };
+            NextRun::Retry {
+                within: doubled(FIRST, failures, longest),
+            }
         }
         // A suspended app is looked at with every tick, so that it goes on soon after its time is over.
         End::Refused { problems } if problems.iter().all(|problem| problem.code == "E0610") => NextRun::Tick,
@@ -105,7 +110,9 @@ fn jittered(bound: Duration, dice: f64) -> Duration {
 
 /// `first` doubled with every failure after the first, at most `longest`.
 fn doubled(first: Duration, failures: u32, longest: Duration) -> Duration {
-    let factor = 1u32.checked_shl(failures.saturating_sub(1).min(20)).unwrap_or(u32::MAX);
+    let factor = 1u32
+        .checked_shl(failures.saturating_sub(1).min(20))
+        .unwrap_or(u32::MAX);
     first.checked_mul(factor).unwrap_or(longest).min(longest)
 }
 
@@ -119,7 +126,10 @@ mod tests {
     fn run(end: End) -> Run {
         Run {
             id: RunId::read_back("r-1"),
-            key: AppKey { source: "s".try_into().expect("name"), app: "web".try_into().expect("name") },
+            key: AppKey {
+                source: "s".try_into().expect("name"),
+                app: "web".try_into().expect("name"),
+            },
             target: "docker:here".to_owned(),
             trigger: Trigger::Tick,
             started: Timestamp::from_second(1_790_000_000).expect("a time"),
@@ -154,12 +164,18 @@ mod tests {
         let apply: Vec<u64> = (1..=10).map(|failures| within(failures, Stage::Apply)).collect();
         assert_eq!(apply, [2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
         assert_eq!(within(u32::MAX, Stage::Apply), 300);
-        assert_eq!(within(10, Stage::Observe), 30, "an engine that is back is found within half a minute");
+        assert_eq!(
+            within(10, Stage::Observe),
+            30,
+            "an engine that is back is found within half a minute"
+        );
     }
 
     #[test]
     fn jitter_spreads_over_the_whole_wait_and_is_never_a_hot_loop() {
-        let bound = NextRun::Retry { within: Duration::from_secs(8) };
+        let bound = NextRun::Retry {
+            within: Duration::from_secs(8),
+        };
         let minute = Duration::from_secs(60);
         assert_eq!(bound.delay(minute, 0.0), Some(SHORTEST));
         assert_eq!(bound.delay(minute, 0.5), Some(Duration::from_secs(4)));
@@ -186,7 +202,10 @@ mod tests {
         assert_eq!(next_run(&obstacle("E0606"), 1), NextRun::OnChange);
         assert_eq!(next_run(&obstacle("E0610"), 0), NextRun::Tick);
         assert!(!is_failure(&obstacle("E0610")));
-        assert_eq!(next_run(&run(End::Stopped { stood: String::new() }), 0), NextRun::Never);
+        assert_eq!(
+            next_run(&run(End::Stopped { stood: String::new() }), 0),
+            NextRun::Never
+        );
         assert_eq!(next_run(&run(End::Superseded), 0), NextRun::Now);
     }
 

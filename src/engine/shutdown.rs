@@ -31,7 +31,11 @@ impl Default for Stop {
 impl Stop {
     /// Nothing is asked for yet.
     pub fn new() -> Self {
-        Self { drain: CancellationToken::new(), leave: CancellationToken::new(), bell: watch::Sender::new(0) }
+        Self {
+            drain: CancellationToken::new(),
+            leave: CancellationToken::new(),
+            bell: watch::Sender::new(0),
+        }
     }
 
     /// Asks every source now, and reads the operator's files of every app again.

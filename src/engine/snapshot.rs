@@ -59,13 +59,22 @@ impl Snapshot {
     }
 
     /// The same at a revision that is known already.
-    pub async fn read_at(source: &GitSource, revision: &Revision, branch: Option<String>) -> Result<Self, ReadError> {
+    pub async fn read_at(
+        source: &GitSource,
+        revision: &Revision,
+        branch: Option<String>,
+    ) -> Result<Self, ReadError> {
         let checkout = source.checkout(revision).await?;
         let info = source.commit_info(revision).await?;
-        let root = source.root_app_name().map_or_else(|| "app".to_owned(), |name| name.to_string());
+        let root = source
+            .root_app_name()
+            .map_or_else(|| "app".to_owned(), |name| name.to_string());
         let discovery =
             render::discover(&checkout, &root).map_err(|error| ReadError::Discovery(Box::new(error)))?;
-        let uncommitted = source.status_of_worktree(&source.start()).await.unwrap_or_default();
+        let uncommitted = source
+            .status_of_worktree(&source.start())
+            .await
+            .unwrap_or_default();
         Ok(Self {
             source: source.id().clone(),
             commit: Commit {
@@ -82,10 +91,15 @@ impl Snapshot {
     }
 
     /// The working tree of `folder` as it lies there (`plan --local`): for looking only, never for applying.
-    pub fn local(folder: &Path, source: SourceId, root: &AppName, head: Option<Commit>) -> Result<Self, ReadError> {
+    pub fn local(
+        folder: &Path,
+        source: SourceId,
+        root: &AppName,
+        head: Option<Commit>,
+    ) -> Result<Self, ReadError> {
         let checkout = Checkout::from_dir(folder)?;
-        let discovery =
-            render::discover(&checkout, root.as_str()).map_err(|error| ReadError::Discovery(Box::new(error)))?;
+        let discovery = render::discover(&checkout, root.as_str())
+            .map_err(|error| ReadError::Discovery(Box::new(error)))?;
         let commit = match head {
             Some(commit) => commit,
             None => Commit {
@@ -95,7 +109,14 @@ impl Snapshot {
                 time: None,
             },
         };
-        Ok(Self { source, commit, branch: None, checkout, discovery, uncommitted: Vec::new() })
+        Ok(Self {
+            source,
+            commit,
+            branch: None,
+            checkout,
+            discovery,
+            uncommitted: Vec::new(),
+        })
     }
 
     /// A source that can't be read now, for commands that do without Git: no app is in it, and none is gone either.
@@ -117,12 +138,21 @@ impl Snapshot {
 
     /// The key of one of its apps.
     pub fn key(&self, app: &App) -> AppKey {
-        AppKey { source: self.source.clone(), app: app.name.clone() }
+        AppKey {
+            source: self.source.clone(),
+            app: app.name.clone(),
+        }
     }
 
     /// Renders one of its apps.
     pub fn desired(&self, app: &App, inputs: &Inputs) -> Result<Desired, Diagnostics> {
-        render::render(&self.checkout, app, inputs, self.key(app), self.commit.revision.clone())
+        render::render(
+            &self.checkout,
+            app,
+            inputs,
+            self.key(app),
+            self.commit.revision.clone(),
+        )
     }
 
     /// A turn for one of its apps.
@@ -149,22 +179,32 @@ impl Snapshot {
     /// Apps in the order in which they are applied: each after those that it names in `after`. An app in a cycle, or after
     /// one that does not exist, is broken and comes back with the reason.
     pub fn ordered(&self) -> (Vec<&App>, Vec<(&App, String)>) {
-        let by_name: BTreeMap<&AppName, &App> = self.discovery.apps.iter().map(|app| (&app.name, app)).collect();
+        let by_name: BTreeMap<&AppName, &App> =
+            self.discovery.apps.iter().map(|app| (&app.name, app)).collect();
         let mut ordered: Vec<&App> = Vec::new();
         let mut left: Vec<&App> = by_name.values().copied().collect();
         let mut refused = Vec::new();
-        left.retain(|app| match app.after.iter().find(|name| !by_name.contains_key(name)) {
-            Some(missing) => {
-                refused.push((*app, format!("`after` names `{missing}`, and there is no such app")));
-                false
-            }
-            None => true,
-        });
+        left.retain(
+            |app| match app.after.iter().find(|name| !by_name.contains_key(name)) {
+                Some(missing) => {
+                    refused.push((
+                        *app,
+                        format!("`after` names `{missing}`, and there is no such app"),
+                    ));
+                    false
+                }
+                None => true,
+            },
+        );
         loop {
             let ready: Vec<&App> = left
                 .iter()
                 .copied()
-                .filter(|app| app.after.iter().all(|name| ordered.iter().any(|done| done.name == *name)))
+                .filter(|app| {
+                    app.after
+                        .iter()
+                        .all(|name| ordered.iter().any(|done| done.name == *name))
+                })
                 .collect();
             if ready.is_empty() {
                 break;
@@ -172,7 +212,12 @@ impl Snapshot {
             left.retain(|app| !ready.iter().any(|done| done.name == app.name));
             ordered.extend(ready);
         }
-        refused.extend(left.into_iter().map(|app| (app, "`after` leads back to the app itself, or to one that can't be applied".to_owned())));
+        refused.extend(left.into_iter().map(|app| {
+            (
+                app,
+                "`after` leads back to the app itself, or to one that can't be applied".to_owned(),
+            )
+        }));
         (ordered, refused)
     }
 

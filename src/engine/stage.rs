@@ -195,7 +195,13 @@ impl Bench<'_> {
             })
             .collect();
         let mut rules = desired.rules.health.clone();
-        if proven(approved.plan(), desired, &seen, rules.bake, self.world.clock.now()) {
+        if proven(
+            approved.plan(),
+            desired,
+            &seen,
+            rules.bake,
+            self.world.clock.now(),
+        ) {
             rules.bake = Duration::ZERO;
         }
         let now = self.world.clock.now();
@@ -309,7 +315,9 @@ impl Bench<'_> {
         before: &Observed,
         seen: &Observed,
     ) -> Option<Evidence> {
-        let Why::Engine(error) = &failure.why else { return None };
+        let Why::Engine(error) = &failure.why else {
+            return None;
+        };
         if error.engine_is_away() {
             return None;
         }
@@ -328,7 +336,8 @@ impl Bench<'_> {
             if !ours || !ran || find(before, &container.id).is_some() {
                 continue;
             }
-            let (Verdict::Failed(cause) | Verdict::Failing(cause)) = docker::judge(container, &expect, now) else {
+            let (Verdict::Failed(cause) | Verdict::Failing(cause)) = docker::judge(container, &expect, now)
+            else {
                 continue;
             };
             let since = container.created_at.unwrap_or(now);
@@ -504,12 +513,29 @@ pub(super) fn subjects(
 
 /// Whether nothing was touched and everything has been running for longer than the bake already: then it only has to be
 /// healthy now.
-fn proven(plan: &Plan, desired: &Desired, seen: &Observed, bake: Duration, now: crate::clock::Timestamp) -> bool {
-    let touched = plan.changes.iter().any(|change| change.phase == Phase::Apply && change.acts());
+fn proven(
+    plan: &Plan,
+    desired: &Desired,
+    seen: &Observed,
+    bake: Duration,
+    now: crate::clock::Timestamp,
+) -> bool {
+    let touched = plan
+        .changes
+        .iter()
+        .any(|change| change.phase == Phase::Apply && change.acts());
     let young = |container: &Container| {
-        container.running() && container.started_at.is_none_or(|started| elapsed(started, now) < bake)
+        container.running()
+            && container
+                .started_at
+                .is_none_or(|started| elapsed(started, now) < bake)
     };
-    !touched && !desired.project.services.keys().any(|name| serving(seen, name).any(young))
+    !touched
+        && !desired
+            .project
+            .services
+            .keys()
+            .any(|name| serving(seen, name).any(young))
 }
 
 /// Containers that serve a service: not parked, not on their way in.

@@ -72,12 +72,26 @@ pub async fn stand(turn: &Turn, world: &World, look: &Look) -> Result<Stand, Loo
             let (plan, observed, inventory) = look_at_release(turn, world, &record, None).await?;
             (desired_of(&record), plan, observed, inventory)
         }
-        None => (turn.desired.as_ref().clone(), look.git.clone(), look.observed.clone(), look.inventory.clone()),
+        None => (
+            turn.desired.as_ref().clone(),
+            look.git.clone(),
+            look.observed.clone(),
+            look.inventory.clone(),
+        ),
     };
     let settled = look.state.effective.is_some() || look.state.candidate.is_some();
-    let drift = if settled { drift(&plan, look.state.phase == Phase::Frozen) } else { Vec::new() };
+    let drift = if settled {
+        drift(&plan, look.state.phase == Phase::Frozen)
+    } else {
+        Vec::new()
+    };
     let services = services(&desired, &plan, &observed, &inventory, look, world.clock.now());
-    Ok(Stand { desired, observed, drift, services })
+    Ok(Stand {
+        desired,
+        observed,
+        drift,
+        services,
+    })
 }
 
 /// The stored release that live state is compared with, where it is not what Git wants anyway. While frozen, that is the
@@ -89,7 +103,11 @@ fn base(turn: &Turn, world: &World, look: &Look) -> Result<Option<Record>, LookE
             None => Ok(None),
         };
     }
-    Ok(look.effective.as_ref().filter(|record| record.digest != look.git.release).cloned())
+    Ok(look
+        .effective
+        .as_ref()
+        .filter(|record| record.digest != look.git.release)
+        .cloned())
 }
 
 /// Changes of a plan towards what should run now that somebody outside Git is the cause of.
@@ -99,7 +117,9 @@ fn drift(plan: &Plan, frozen: bool) -> Vec<Change> {
         .filter(|change| {
             !matches!(
                 change.action,
-                Action::Keep | Action::Adopt | Action::Tidy
+                Action::Keep
+                    | Action::Adopt
+                    | Action::Tidy
                     | Action::Blocked(Blocked::NotAdopted | Blocked::OtherInstance(_) | Blocked::OtherApp(_))
             )
         })
@@ -112,7 +132,10 @@ fn drift(plan: &Plan, frozen: bool) -> Vec<Change> {
                 .cloned()
                 .collect();
             let caused = change.cause == Cause::Drifted && !frozen;
-            (caused || !fields.is_empty()).then(|| Change { fields, ..change.clone() })
+            (caused || !fields.is_empty()).then(|| Change {
+                fields,
+                ..change.clone()
+            })
         })
         .collect()
 }
@@ -127,19 +150,29 @@ fn services(
 ) -> BTreeMap<ServiceName, ServiceStand> {
     let subjects = subjects(desired, plan, observed, observed, &look.state, now);
     let verdicts = settle::verdicts(&subjects, &observed.containers, now);
-    let one_shot: BTreeSet<&ServiceName> =
-        subjects.iter().filter(|subject| subject.job).map(|subject| &subject.service).collect();
+    let one_shot: BTreeSet<&ServiceName> = subjects
+        .iter()
+        .filter(|subject| subject.job)
+        .map(|subject| &subject.service)
+        .collect();
     verdicts
         .into_iter()
         .map(|(name, verdict)| {
             let containers: Vec<&Container> = serving(observed, &name).collect();
             let job = one_shot.contains(&name);
-            let of = desired.project.services.get(&name).map_or(1, |service| service.replicas as usize);
+            let of = desired
+                .project
+                .services
+                .get(&name)
+                .map_or(1, |service| service.replicas as usize);
             let done = job && inventory.jobs.contains_key(&name);
             let ready = if done {
                 of
             } else {
-                containers.iter().filter(|one| one.running() || job && one.exit_code == Some(0)).count()
+                containers
+                    .iter()
+                    .filter(|one| one.running() || job && one.exit_code == Some(0))
+                    .count()
             };
             let verdict = match verdict {
                 Verdict::Healthy if done => Verdict::Healthy,
@@ -150,8 +183,19 @@ fn services(
                 )),
                 other => other,
             };
-            let containers = containers.iter().map(|container| container.name.clone()).collect();
-            (name, ServiceStand { verdict, ready, of, containers })
+            let containers = containers
+                .iter()
+                .map(|container| container.name.clone())
+                .collect();
+            (
+                name,
+                ServiceStand {
+                    verdict,
+                    ready,
+                    of,
+                    containers,
+                },
+            )
         })
         .collect()
 }

@@ -88,7 +88,11 @@ pub struct Pace {
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { at_once: 8, vanish_after: Duration::from_secs(10 * 60), dice }
+        Self {
+            at_once: 8,
+            vanish_after: Duration::from_secs(10 * 60),
+            dice,
+        }
     }
 }
 
@@ -130,7 +134,13 @@ pub struct Ended {
 impl Supervisor {
     /// A loop at the usual pace.
     pub fn new(world: World, sources: Vec<Followed>, operator: Arc<dyn Operator>) -> Self {
-        Self { world, sources, operator, pace: Pace::default(), crank: Arc::new(Engine) }
+        Self {
+            world,
+            sources,
+            operator,
+            pace: Pace::default(),
+            crank: Arc::new(Engine),
+        }
     }
 
     /// Runs until `stop`.
@@ -139,11 +149,19 @@ impl Supervisor {
             return Err(SuperviseError::NoSource);
         }
         let mut ids = BTreeSet::new();
-        if let Some(twice) = self.sources.iter().find(|followed| !ids.insert(followed.source.id().clone())) {
+        if let Some(twice) = self
+            .sources
+            .iter()
+            .find(|followed| !ids.insert(followed.source.id().clone()))
+        {
             return Err(SuperviseError::Twice(twice.source.id().clone()));
         }
         let (tell, news) = mpsc::channel(self.sources.len().max(4));
-        let sources = self.sources.iter().map(|followed| Source::new(followed.clone())).collect();
+        let sources = self
+            .sources
+            .iter()
+            .map(|followed| Source::new(followed.clone()))
+            .collect();
         let mut floor = Floor {
             chronicle: Chronicle::new(self.world.clone()),
             house: self,
@@ -173,7 +191,14 @@ struct Source {
 
 impl Source {
     fn new(followed: Followed) -> Self {
-        Self { followed, trouble: None, commit: None, present: BTreeSet::new(), strays: false, said: None }
+        Self {
+            followed,
+            trouble: None,
+            commit: None,
+            present: BTreeSet::new(),
+            strays: false,
+            said: None,
+        }
     }
 }
 
@@ -306,7 +331,9 @@ impl Floor {
 
     fn recovered(&mut self, index: usize) {
         let source = &mut self.sources[index];
-        let Some(trouble) = source.trouble.take() else { return };
+        let Some(trouble) = source.trouble.take() else {
+            return;
+        };
         let id = source.followed.source.id().clone();
         tracing::info!(source = %id, "it can be read again");
         for key in self.chronicle.known(&id) {
@@ -319,7 +346,10 @@ impl Floor {
         let id = source.followed.source.id().clone();
         let interval = source.followed.interval;
         let commit = reading.commit;
-        let moved = source.commit.as_ref().is_none_or(|before| before.revision != commit.revision);
+        let moved = source
+            .commit
+            .as_ref()
+            .is_none_or(|before| before.revision != commit.revision);
         if moved {
             tracing::info!(source = %id, revision = commit.revision.short(), apps = reading.apps.len(), "{:?}", commit.subject);
         }
@@ -327,7 +357,10 @@ impl Floor {
         source.present.clear();
         source.strays = false;
         source.said = None;
-        let key = |app: AppName| AppKey { source: id.clone(), app };
+        let key = |app: AppName| AppKey {
+            source: id.clone(),
+            app,
+        };
         for one in reading.apps {
             let key = key(one.app.name.clone());
             self.sources[index].present.insert(key.app.clone());
@@ -376,14 +409,26 @@ impl Floor {
     ) {
         let now = Instant::now();
         let known = self.roster.0.contains_key(key);
-        let first = if known { Trigger::Commit } else { self.chronicle.first(key, &commit.revision) };
-        let slot = self.roster.0.entry(key.clone()).or_insert_with(|| Slot::new(index, interval, now));
+        let first = if known {
+            Trigger::Commit
+        } else {
+            self.chronicle.first(key, &commit.revision)
+        };
+        let slot = self
+            .roster
+            .0
+            .entry(key.clone())
+            .or_insert_with(|| Slot::new(index, interval, now));
         let before = slot.content().cloned();
         let same_commit = slot.revision() == Some(&commit.revision);
         let returned = matches!(slot.want, Want::Absent | Want::Left | Want::Down { .. });
         let new = before.as_ref() != Some(&desired.content);
         slot.target = app.target.clone();
-        slot.want = Want::Release { app: Box::new(app), desired, commit: commit.clone() };
+        slot.want = Want::Release {
+            app: Box::new(app),
+            desired,
+            commit: commit.clone(),
+        };
         slot.said = None;
         if new {
             slot.ask(first);
@@ -400,14 +445,24 @@ impl Floor {
 
     fn broken(&mut self, key: &AppKey, index: usize, interval: Duration, commit: &Commit, why: Failure) {
         let now = Instant::now();
-        let slot = self.roster.0.entry(key.clone()).or_insert_with(|| Slot::new(index, interval, now));
-        if let Want::Broken { revision, why: before } = &slot.want
+        let slot = self
+            .roster
+            .0
+            .entry(key.clone())
+            .or_insert_with(|| Slot::new(index, interval, now));
+        if let Want::Broken {
+            revision,
+            why: before,
+        } = &slot.want
             && *revision == commit.revision
             && *before == why
         {
             return;
         }
-        slot.want = Want::Broken { revision: commit.revision.clone(), why: why.clone() };
+        slot.want = Want::Broken {
+            revision: commit.revision.clone(),
+            why: why.clone(),
+        };
         slot.request = None;
         let run = self.chronicle.failed(key, commit, Trigger::Commit, why);
         say::run(&run, 0, None);
@@ -417,11 +472,16 @@ impl Floor {
     /// Apps that the store knows and the source no longer has (decision 25).
     fn missing(&mut self, index: usize) {
         let source = &self.sources[index];
-        let Some(commit) = source.commit.clone() else { return };
+        let Some(commit) = source.commit.clone() else {
+            return;
+        };
         let id = source.followed.source.id().clone();
         let known = self.chronicle.owning(&id);
-        let absent: Vec<AppKey> =
-            known.iter().filter(|key| !source.present.contains(&key.app)).cloned().collect();
+        let absent: Vec<AppKey> = known
+            .iter()
+            .filter(|key| !source.present.contains(&key.app))
+            .cloned()
+            .collect();
         if absent.is_empty() {
             return;
         }
@@ -444,10 +504,14 @@ impl Floor {
             match fate(&census, fetches, gone_for, self.house.pace.vanish_after) {
                 Fate::Wait => {}
                 Fate::Unknown => {
-                    say = Some(format!("{} can't be told to be gone: {}", key.app, match census.present {
-                        0 => "the source shows no app at all",
-                        _ => "something in it can't be read",
-                    }));
+                    say = Some(format!(
+                        "{} can't be told to be gone: {}",
+                        key.app,
+                        match census.present {
+                            0 => "the source shows no app at all",
+                            _ => "something in it can't be read",
+                        }
+                    ));
                 }
                 Fate::TooMany => {
                     let text = format!(
@@ -460,8 +524,14 @@ impl Floor {
                 Fate::Down => {
                     let interval = self.sources[index].followed.interval;
                     let now = Instant::now();
-                    let slot = self.roster.0.entry(key).or_insert_with(|| Slot::new(index, interval, now));
-                    slot.want = Want::Down { commit: commit.clone() };
+                    let slot = self
+                        .roster
+                        .0
+                        .entry(key)
+                        .or_insert_with(|| Slot::new(index, interval, now));
+                    slot.want = Want::Down {
+                        commit: commit.clone(),
+                    };
                     slot.next = now;
                 }
             }
@@ -497,7 +567,9 @@ impl Floor {
         let keys: Vec<AppKey> = self.roster.0.keys().cloned().collect();
         for key in keys {
             let what = self.roster.due(&key, now);
-            let Some(slot) = self.roster.0.get_mut(&key) else { continue };
+            let Some(slot) = self.roster.0.get_mut(&key) else {
+                continue;
+            };
             match what {
                 None => slot.due_since = None,
                 Some(what) => {
@@ -508,8 +580,11 @@ impl Floor {
         }
         due.sort_by(|a, b| (a.0, a.1, &a.2).cmp(&(b.0, b.1, &b.2)));
         for (_, since, key, what) in due {
-            let overdue =
-                self.roster.0.get(&key).is_some_and(|slot| since + slot.interval <= now);
+            let overdue = self
+                .roster
+                .0
+                .get(&key)
+                .is_some_and(|slot| since + slot.interval <= now);
             // An app that has waited for an interval runs beside the others: slow ones must not hold it up.
             if self.runs.len() < self.house.pace.at_once || overdue {
                 self.start(&key, what);
@@ -519,17 +594,28 @@ impl Floor {
 
     /// Says once that an app waits for one that failed.
     fn wait_for(&mut self, key: &AppKey, why: String) {
-        let Some(slot) = self.roster.0.get_mut(key) else { return };
-        let Want::Release { commit, .. } = &slot.want else { return };
+        let Some(slot) = self.roster.0.get_mut(key) else {
+            return;
+        };
+        let Want::Release { commit, .. } = &slot.want else {
+            return;
+        };
         let commit = commit.clone();
         slot.said = Some(why.clone());
-        let run =
-            self.chronicle.refused(key, &commit, WAITS, why, "it follows by itself once that one is well");
+        let run = self.chronicle.refused(
+            key,
+            &commit,
+            WAITS,
+            why,
+            "it follows by itself once that one is well",
+        );
         say::run(&run, 0, None);
     }
 
     fn start(&mut self, key: &AppKey, what: Due) {
-        let Some(slot) = self.roster.0.get_mut(key) else { return };
+        let Some(slot) = self.roster.0.get_mut(key) else {
+            return;
+        };
         slot.due_since = None;
         let followed = &self.sources[slot.source].followed;
         let (operator, crank) = (Arc::clone(&self.house.operator), Arc::clone(&self.house.crank));
@@ -574,7 +660,10 @@ impl Floor {
                     Ok(Orders::Rest(why)) => {
                         if what == Due::Run {
                             slot.request = None;
-                            slot.last = Some(Last { revision: Some(commit.revision.clone()), bad: None });
+                            slot.last = Some(Last {
+                                revision: Some(commit.revision.clone()),
+                                bad: None,
+                            });
                         }
                         slot.next = Instant::now() + schedule::tick(slot.interval, (self.house.pace.dice)());
                         if slot.said.as_ref() != Some(&why) {
@@ -608,7 +697,15 @@ impl Floor {
                         Ok(target) => target,
                         Err(failure) => return Came::Failed(failure),
                     };
-                    let turn = Turn { key, target, desired: wanted, commit: at, trigger, options, waits };
+                    let turn = Turn {
+                        key,
+                        target,
+                        desired: wanted,
+                        commit: at,
+                        trigger,
+                        options,
+                        waits,
+                    };
                     Came::Run(Box::new(crank.cycle(&turn, &world, &drain).await))
                 });
                 (revision, Some(content), task)
@@ -616,7 +713,11 @@ impl Floor {
         };
         self.at_work.insert(task.id(), key.clone());
         self.chronicle.busy(key);
-        slot.running = Some(Running { waits, revision, content });
+        slot.running = Some(Running {
+            waits,
+            revision,
+            content,
+        });
     }
 
     fn ended(&mut self, ended: Result<(Id, Came), JoinError>) {
@@ -635,9 +736,13 @@ impl Floor {
                 (error.id(), Came::Failed(failure))
             }
         };
-        let Some(key) = self.at_work.remove(&id) else { return };
+        let Some(key) = self.at_work.remove(&id) else {
+            return;
+        };
         self.chronicle.idle(&key);
-        let Some(slot) = self.roster.0.get_mut(&key) else { return };
+        let Some(slot) = self.roster.0.get_mut(&key) else {
+            return;
+        };
         let running = slot.running.take();
         let dice = (self.house.pace.dice)();
         let at = running.and_then(|running| running.revision);
@@ -657,7 +762,11 @@ impl Floor {
             }
         };
         let failed = schedule::is_failure(&run);
-        slot.failures = if failed { slot.failures.saturating_add(1) } else { 0 };
+        slot.failures = if failed {
+            slot.failures.saturating_add(1)
+        } else {
+            0
+        };
         let next = schedule::next_run(&run, slot.failures);
         let delay = next.delay(slot.interval, dice);
         let now = Instant::now();
@@ -666,13 +775,20 @@ impl Floor {
             slot.want = Want::Absent;
         }
         if at.is_some() && say::concludes(&run) {
-            slot.last = Some(Last { revision: at, bad: say::bad(&run) });
+            slot.last = Some(Last {
+                revision: at,
+                bad: say::bad(&run),
+            });
         }
         if failed || std::mem::replace(&mut slot.noted_next, failed) {
             slot.noted_next = failed;
             self.chronicle.next_attempt(&key, delay.filter(|_| failed));
         }
-        say::run(&run, slot.failures, delay.filter(|_| failed || next == NextRun::OnChange));
+        say::run(
+            &run,
+            slot.failures,
+            delay.filter(|_| failed || next == NextRun::OnChange),
+        );
     }
 }
 
@@ -687,7 +803,6 @@ async fn until(instant: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
-
 
 #[cfg(test)]
 mod tests;

@@ -46,13 +46,18 @@ impl TakeDown {
         let history = world.history.as_ref();
         let state = history.state(&self.key).map_err(|error| store(&error))?;
         let newest = || -> Result<Option<u64>, StoreError> {
-            Ok(history.releases(&self.key, 1)?.first().map(|summary| summary.number))
+            Ok(history
+                .releases(&self.key, 1)?
+                .first()
+                .map(|summary| summary.number))
         };
         let number = match state.effective.or(state.candidate) {
             Some(number) => Some(number),
             None => newest().map_err(|error| store(&error))?,
         };
-        let Some(number) = number else { return left("no release of it is known") };
+        let Some(number) = number else {
+            return left("no release of it is known");
+        };
         let record = match history.release(&self.key, number) {
             Ok(Some(record)) => record,
             Ok(None) => return left("its last release is not in the store"),
@@ -80,7 +85,10 @@ impl TakeDown {
             touched: false,
         })?;
         if state.target.as_ref() != Some(&engine.engine.id) {
-            return left(&format!("{} is not the engine that it was applied to", target.name()));
+            return left(&format!(
+                "{} is not the engine that it was applied to",
+                target.name()
+            ));
         }
         let turn = Turn {
             key: self.key,

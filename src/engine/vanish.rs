@@ -53,7 +53,12 @@ mod tests {
     const AFTER: Duration = Duration::from_secs(600);
 
     fn of(known: usize, absent: usize, present: usize) -> Census {
-        Census { known, absent, present, uncertain: false }
+        Census {
+            known,
+            absent,
+            present,
+            uncertain: false,
+        }
     }
 
     #[test]
@@ -63,14 +68,20 @@ mod tests {
 
     #[test]
     fn what_could_not_be_read_may_be_the_app_that_is_missing() {
-        let census = Census { uncertain: true, ..of(8, 1, 7) };
+        let census = Census {
+            uncertain: true,
+            ..of(8, 1, 7)
+        };
         assert_eq!(fate(&census, 99, AFTER * 99, AFTER), Fate::Unknown);
     }
 
     #[test]
     fn one_look_or_a_short_time_is_no_proof() {
         assert_eq!(fate(&of(8, 1, 7), 1, AFTER * 9, AFTER), Fate::Wait);
-        assert_eq!(fate(&of(8, 1, 7), 9, AFTER - Duration::from_secs(1), AFTER), Fate::Wait);
+        assert_eq!(
+            fate(&of(8, 1, 7), 9, AFTER - Duration::from_secs(1), AFTER),
+            Fate::Wait
+        );
         assert_eq!(fate(&of(8, 1, 7), 2, AFTER, AFTER), Fate::Down);
     }
 

@@ -120,7 +120,10 @@ pub(super) async fn roll_back(
 }
 
 /// How putting a stored release in place ended.
-#[expect(clippy::large_enum_variant, reason = "there is one, and it is taken apart at once")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one, and it is taken apart at once"
+)]
 enum Put {
     /// It runs and is healthy; `baked` is how long that was watched.
     Back { calls: usize, baked: Duration },
@@ -186,7 +189,10 @@ async fn put(
         Passed::Settled(settled) => match settled.end {
             settle::End::Healthy => {
                 return match conclude(bench, &approved, record, state, &desired, notes).await {
-                    Ok(()) => Put::Back { calls, baked: settled.baked },
+                    Ok(()) => Put::Back {
+                        calls,
+                        baked: settled.baked,
+                    },
                     Err(end) => Put::Ended(end),
                 };
             }

@@ -176,18 +176,26 @@ struct Reply {
 impl Inspect {
     /// The reply as it came.
     pub fn raw(raw: Bytes) -> Self {
-        Self(Arc::new(Reply { raw, parsed: OnceLock::new() }))
+        Self(Arc::new(Reply {
+            raw,
+            parsed: OnceLock::new(),
+        }))
     }
 
     /// The reply as JSON; `null` if it is none. Every use is a place to review, as with [`crate::secret::Secret::expose`].
     pub fn expose(&self) -> &serde_json::Value {
-        self.0.parsed.get_or_init(|| serde_json::from_slice(&self.0.raw).unwrap_or_default())
+        self.0
+            .parsed
+            .get_or_init(|| serde_json::from_slice(&self.0.raw).unwrap_or_default())
     }
 }
 
 impl From<serde_json::Value> for Inspect {
     fn from(value: serde_json::Value) -> Self {
-        Self(Arc::new(Reply { raw: Bytes::new(), parsed: OnceLock::from(value) }))
+        Self(Arc::new(Reply {
+            raw: Bytes::new(),
+            parsed: OnceLock::from(value),
+        }))
     }
 }
 

@@ -34,7 +34,10 @@ pub fn content(project: &Project, rules: &Rules) -> Digest {
         // Their keys stand in the mounts, and are hashes of their content.
         map.remove("trees");
         if rules.health != HealthRules::default() {
-            map.insert("health".to_owned(), serde_json::to_value(&rules.health).unwrap_or_default());
+            map.insert(
+                "health".to_owned(),
+                serde_json::to_value(&rules.health).unwrap_or_default(),
+            );
         }
     }
     canonical(&value, &mut text);
@@ -46,8 +49,11 @@ pub fn content(project: &Project, rules: &Rules) -> Digest {
 fn canonical(value: &Value, out: &mut String) {
     match value {
         Value::Object(map) => {
-            let mut keys: Vec<&String> =
-                map.iter().filter(|(key, value)| *key != "secret" || !value.is_boolean()).map(|(key, _)| key).collect();
+            let mut keys: Vec<&String> = map
+                .iter()
+                .filter(|(key, value)| *key != "secret" || !value.is_boolean())
+                .map(|(key, _)| key)
+                .collect();
             keys.sort();
             out.push('{');
             for (at, key) in keys.into_iter().enumerate() {

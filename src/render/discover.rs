@@ -28,7 +28,15 @@ use crate::source::{Checkout, CheckoutError, EntryKind, Listing, RepoPath};
 pub const FILE: &str = "driftless.yaml";
 
 /// Folders that never hold apps.
-const SKIPPED: &[&str] = &["node_modules", "vendor", "target", "__pycache__", "venv", "dist", "testdata"];
+const SKIPPED: &[&str] = &[
+    "node_modules",
+    "vendor",
+    "target",
+    "__pycache__",
+    "venv",
+    "dist",
+    "testdata",
+];
 
 /// How deep folders are entered.
 const DEPTH: usize = 8;
@@ -58,7 +66,10 @@ impl Discovery {
     }
 
     fn breaks(&mut self, name: impl Into<String>, diagnostic: Diagnostic) {
-        self.broken.push(Broken { name: name.into(), diagnostics: diagnostic.into() });
+        self.broken.push(Broken {
+            name: name.into(),
+            diagnostics: diagnostic.into(),
+        });
     }
 }
 
@@ -70,15 +81,22 @@ pub fn discover(checkout: &Checkout, repository: &str) -> Result<Discovery, Diag
         return declared::read(checkout, &base, &own);
     }
     let mut discovery = Discovery::default();
-    let mut finder = Finder { checkout, hits: Vec::new(), kustomized: BTreeSet::new() };
+    let mut finder = Finder {
+        checkout,
+        hits: Vec::new(),
+        kustomized: BTreeSet::new(),
+    };
     let listing = checkout.list(&base).map_err(|error| failed(&error, &base))?;
     if let Some(kind) = finder.manifests(&base, &listing) {
         let name = base.file_name().unwrap_or(repository);
         accept(&mut discovery, &base, name, None, kind);
         return Ok(discovery);
     }
-    let known: Vec<RepoPath> =
-        ["apps", "stacks", "hosts"].iter().map(|name| child(&base, name)).filter(|path| checkout.is_dir(path)).collect();
+    let known: Vec<RepoPath> = ["apps", "stacks", "hosts"]
+        .iter()
+        .map(|name| child(&base, name))
+        .filter(|path| checkout.is_dir(path))
+        .collect();
     let mut starts = known.clone();
     if starts.is_empty() {
         starts = folders(&listing);
@@ -102,7 +120,9 @@ pub fn discover(checkout: &Checkout, repository: &str) -> Result<Discovery, Diag
         let name = path.file_name().unwrap_or(repository).to_owned();
         let inside = path.relative_to(&base).unwrap_or_else(|| path.clone());
         let mut segments = inside.segments();
-        let target = (segments.next() == Some("hosts")).then(|| segments.next().map(str::to_owned)).flatten();
+        let target = (segments.next() == Some("hosts"))
+            .then(|| segments.next().map(str::to_owned))
+            .flatten();
         accept(&mut discovery, &path, &name, target, kind);
     }
     unique(&mut discovery);
@@ -191,7 +211,10 @@ struct Finder<'a> {
 
 impl Finder<'_> {
     fn descend(&mut self, folder: &RepoPath, depth: usize) -> Result<(), Diagnostics> {
-        let listing = self.checkout.list(folder).map_err(|error| failed(&error, folder))?;
+        let listing = self
+            .checkout
+            .list(folder)
+            .map_err(|error| failed(&error, folder))?;
         if let Some(kind) = self.manifests(folder, &listing) {
             self.hits.push((folder.clone(), kind));
             return Ok(());
@@ -212,28 +235,43 @@ impl Finder<'_> {
         };
         for name in FILE_NAMES {
             if let Some(path) = file(name) {
-                return Some(AppKind::Compose { file: path.as_str().to_owned() });
+                return Some(AppKind::Compose {
+                    file: path.as_str().to_owned(),
+                });
             }
         }
         for name in ["kustomization.yaml", "kustomization.yml", "Kustomization"] {
             if let Some(path) = file(name) {
                 self.references(folder, &path);
-                return Some(AppKind::NotYet { what: "a kustomization", file: path.as_str().to_owned() });
+                return Some(AppKind::NotYet {
+                    what: "a kustomization",
+                    file: path.as_str().to_owned(),
+                });
             }
         }
         if let Some(path) = file("Chart.yaml") {
-            return Some(AppKind::NotYet { what: "a Helm chart", file: path.as_str().to_owned() });
+            return Some(AppKind::NotYet {
+                what: "a Helm chart",
+                file: path.as_str().to_owned(),
+            });
         }
         let manifest = listing.entries.iter().find(|entry| {
             let yaml = entry.name.ends_with(".yaml") || entry.name.ends_with(".yml");
-            yaml && !entry.name.starts_with('.') && entry.kind == EntryKind::File && self.is_manifest(&entry.path)
+            yaml && !entry.name.starts_with('.')
+                && entry.kind == EntryKind::File
+                && self.is_manifest(&entry.path)
         })?;
-        Some(AppKind::NotYet { what: "Kubernetes manifests", file: manifest.path.as_str().to_owned() })
+        Some(AppKind::NotYet {
+            what: "Kubernetes manifests",
+            file: manifest.path.as_str().to_owned(),
+        })
     }
 
     /// Whether a YAML file has `apiVersion` and `kind` at the start of lines. It is not parsed: a template need not be YAML.
     fn is_manifest(&self, path: &RepoPath) -> bool {
-        let Ok(blob) = self.checkout.read(path) else { return false };
+        let Ok(blob) = self.checkout.read(path) else {
+            return false;
+        };
         let text = String::from_utf8_lossy(&blob.bytes);
         let has = |key: &str| text.lines().any(|line| line.starts_with(key));
         has("apiVersion:") && has("kind:")
@@ -241,15 +279,23 @@ impl Finder<'_> {
 
     /// Notes the folders that a kustomization builds on: they are not apps of their own (decision 26).
     fn references(&mut self, folder: &RepoPath, path: &RepoPath) {
-        let Ok(blob) = self.checkout.read(path) else { return };
+        let Ok(blob) = self.checkout.read(path) else {
+            return;
+        };
         let name = path.as_str().to_owned();
         // One that can't be read is reported when it is rendered.
-        let Ok(documents) = document::parse_bytes(name, &blob.bytes, Dialect::Kubectl, &Budget::default()) else {
+        let Ok(documents) = document::parse_bytes(name, &blob.bytes, Dialect::Kubectl, &Budget::default())
+        else {
             return;
         };
         for document in documents {
             for key in ["resources", "bases", "components"] {
-                for item in document.root.get(key).and_then(Node::as_sequence).unwrap_or_default() {
+                for item in document
+                    .root
+                    .get(key)
+                    .and_then(Node::as_sequence)
+                    .unwrap_or_default()
+                {
                     if let Some(target) = item.as_str().and_then(|raw| folder.join(raw).ok()) {
                         self.kustomized.insert(target);
                     }
@@ -264,18 +310,36 @@ fn kind_at(checkout: &Checkout, path: &RepoPath) -> Option<AppKind> {
     let file = path.as_str().to_owned();
     if checkout.is_file(path) {
         let name = path.file_name().unwrap_or_default();
-        let mut finder = Finder { checkout, hits: Vec::new(), kustomized: BTreeSet::new() };
+        let mut finder = Finder {
+            checkout,
+            hits: Vec::new(),
+            kustomized: BTreeSet::new(),
+        };
         return match name {
-            "Chart.yaml" => Some(AppKind::NotYet { what: "a Helm chart", file }),
+            "Chart.yaml" => Some(AppKind::NotYet {
+                what: "a Helm chart",
+                file,
+            }),
             "kustomization.yaml" | "kustomization.yml" | "Kustomization" => {
                 finder.kustomized.clear();
-                Some(AppKind::NotYet { what: "a kustomization", file })
+                Some(AppKind::NotYet {
+                    what: "a kustomization",
+                    file,
+                })
             }
-            _ if finder.is_manifest(path) => Some(AppKind::NotYet { what: "Kubernetes manifests", file }),
+            _ if finder.is_manifest(path) => Some(AppKind::NotYet {
+                what: "Kubernetes manifests",
+                file,
+            }),
             _ if name.ends_with(".yaml") || name.ends_with(".yml") => Some(AppKind::Compose { file }),
             _ => None,
         };
     }
     let listing = checkout.list(path).ok()?;
-    Finder { checkout, hits: Vec::new(), kustomized: BTreeSet::new() }.manifests(path, &listing)
+    Finder {
+        checkout,
+        hits: Vec::new(),
+        kustomized: BTreeSet::new(),
+    }
+    .manifests(path, &listing)
 }

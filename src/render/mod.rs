@@ -58,15 +58,27 @@ pub fn render(
     let file = match &app.kind {
         app::AppKind::Compose { file } => file,
         app::AppKind::NotYet { what, file } => {
-            let message = format!("app `{}` is made of {what}, which cannot be deployed yet", app.name);
-            return Err(Diagnostic::error(Code::APP_KIND, &File::new(file.as_str(), "").whole(), message).into());
+            let message = format!(
+                "app `{}` is made of {what}, which cannot be deployed yet",
+                app.name
+            );
+            return Err(
+                Diagnostic::error(Code::APP_KIND, &File::new(file.as_str(), "").whole(), message).into(),
+            );
         }
     };
     let loaded = compose::load(checkout, app, file, inputs)?;
     let mut warnings: Vec<Warning> = Vec::new();
     for one in loaded.warnings.iter() {
-        let help = one.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
-        warnings.push(Warning { message: format!("{}{help}", one.message), place: one.place() });
+        let help = one
+            .help
+            .as_ref()
+            .map(|help| format!(" ({help})"))
+            .unwrap_or_default();
+        warnings.push(Warning {
+            message: format!("{}{help}", one.message),
+            place: one.place(),
+        });
     }
     Ok(Desired {
         key,

@@ -32,7 +32,9 @@ pub fn nanoseconds(text: &str) -> Option<i64> {
     while !rest.is_empty() {
         let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
         let (number, after) = rest.split_at(end);
-        let unit_end = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
+        let unit_end = after
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(after.len());
         let (unit, next) = after.split_at(unit_end);
         let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit)?;
         total = total.checked_add(scaled(number, *factor)?)?;
@@ -43,7 +45,9 @@ pub fn nanoseconds(text: &str) -> Option<i64> {
 
 /// A duration for our own rules.
 pub fn duration(text: &str) -> Option<Duration> {
-    nanoseconds(text).and_then(|nanos| u64::try_from(nanos).ok()).map(Duration::from_nanos)
+    nanoseconds(text)
+        .and_then(|nanos| u64::try_from(nanos).ok())
+        .map(Duration::from_nanos)
 }
 
 /// Nanoseconds as Compose prints them: `1m30s`.
@@ -53,9 +57,14 @@ pub fn show_nanoseconds(nanos: i64) -> String {
     }
     let mut left = nanos;
     let mut text = String::new();
-    for (unit, factor) in
-        [("h", 3_600_000_000_000), ("m", 60_000_000_000), ("s", 1_000_000_000), ("ms", 1_000_000), ("us", 1_000), ("ns", 1)]
-    {
+    for (unit, factor) in [
+        ("h", 3_600_000_000_000),
+        ("m", 60_000_000_000),
+        ("s", 1_000_000_000),
+        ("ms", 1_000_000),
+        ("us", 1_000),
+        ("ns", 1),
+    ] {
         if left >= factor {
             text.push_str(&format!("{}{unit}", left / factor));
             left %= factor;
@@ -67,7 +76,9 @@ pub fn show_nanoseconds(nanos: i64) -> String {
 /// Bytes of a size such as `512m`, `1.5GiB`, `64kb` or `1024`; units are powers of 1024, as in Docker.
 pub fn bytes(text: &str) -> Option<i64> {
     let text = text.trim();
-    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     let unit = unit.trim_start().to_ascii_lowercase();
     let factor: i64 = match unit.trim_end_matches('b').trim_end_matches('i') {
@@ -97,8 +108,14 @@ fn scaled(number: &str, factor: i64) -> Option<i64> {
     // Eighteen digits behind the point are more than any unit can show.
     let fraction = fraction.get(..fraction.len().min(18))?;
     let scale = 10i128.pow(u32::try_from(fraction.len()).ok()?);
-    let fraction: i128 = if fraction.is_empty() { 0 } else { fraction.parse().ok()? };
-    let value = whole.checked_mul(i128::from(factor))?.checked_add(fraction * i128::from(factor) / scale)?;
+    let fraction: i128 = if fraction.is_empty() {
+        0
+    } else {
+        fraction.parse().ok()?
+    };
+    let value = whole
+        .checked_mul(i128::from(factor))?
+        .checked_add(fraction * i128::from(factor) / scale)?;
     i64::try_from(value).ok()
 }
 

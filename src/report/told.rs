@@ -74,7 +74,11 @@ fn headline(run: &Run, now: &Now) -> Line {
             good().plain(format!(" restarted in {took}, healthy"))
         }
         End::Stable { .. } if run.trigger == Trigger::Person("rollback".to_owned()) => {
-            let release = run.release.as_ref().map(|(number, _)| format!(" {number}")).unwrap_or_default();
+            let release = run
+                .release
+                .as_ref()
+                .map(|(number, _)| format!(" {number}"))
+                .unwrap_or_default();
             Line::new()
                 .span(Role::Good, "✔ ")
                 .span(Role::Strong, run.key.app.as_str())

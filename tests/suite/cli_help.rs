@@ -21,7 +21,11 @@ fn every_help_reads_as_agreed() {
 fn help_of_the_binary_is_the_one_of_the_pages() {
     let env = TestEnv::new().var("COLUMNS", "80");
     for (name, help) in driftless::cli::docs::helps() {
-        let arguments: Vec<&str> = if name == "driftless" { vec!["--help"] } else { vec![&name, "--help"] };
+        let arguments: Vec<&str> = if name == "driftless" {
+            vec!["--help"]
+        } else {
+            vec![&name, "--help"]
+        };
         let printed = env.run(env.home(), &arguments).success();
         assert_eq!(printed.stdout.trim(), help.trim(), "{name}");
         assert!(printed.stderr.is_empty());
@@ -32,20 +36,44 @@ fn help_of_the_binary_is_the_one_of_the_pages() {
 fn an_unknown_command_is_usage_and_gets_the_nearest() {
     let env = TestEnv::new();
     let _ = env.run(env.home(), &["aply"]).code(2).complains("apply");
-    let _ = env.run(env.home(), &["plan", "--reff", "x"]).code(2).complains("--ref");
+    let _ = env
+        .run(env.home(), &["plan", "--reff", "x"])
+        .code(2)
+        .complains("--ref");
     let _ = env.run(env.home(), &[]).code(2).complains("Usage");
-    let _ = env.run(env.home(), &["status", "-o", "markdwn"]).code(2).complains("markdown");
+    let _ = env
+        .run(env.home(), &["status", "-o", "markdwn"])
+        .code(2)
+        .complains("markdown");
 }
 
 #[test]
 fn explain_knows_codes_exits_settings_and_words() {
     let env = TestEnv::new();
-    let _ = env.run(env.home(), &["explain", "E0105"]).success().says("duplicate-key");
-    let _ = env.run(env.home(), &["explain", "7"]).success().says("rolled back");
-    let _ = env.run(env.home(), &["explain", "health.bake"]).success().says("default: 10s");
-    let _ = env.run(env.home(), &["explain", "prune"]).success().says("never volumes");
-    let _ = env.run(env.home(), &["explain", "exit-codes"]).success().says("130");
-    let _ = env.run(env.home(), &["explain", "rolback"]).code(2).complains("did you mean `rollback`?");
+    let _ = env
+        .run(env.home(), &["explain", "E0105"])
+        .success()
+        .says("duplicate-key");
+    let _ = env
+        .run(env.home(), &["explain", "7"])
+        .success()
+        .says("rolled back");
+    let _ = env
+        .run(env.home(), &["explain", "health.bake"])
+        .success()
+        .says("default: 10s");
+    let _ = env
+        .run(env.home(), &["explain", "prune"])
+        .success()
+        .says("never volumes");
+    let _ = env
+        .run(env.home(), &["explain", "exit-codes"])
+        .success()
+        .says("130");
+    let _ = env
+        .run(env.home(), &["explain", "rolback"])
+        .code(2)
+        .complains("did you mean `rollback`?");
     let all = env.run(env.home(), &["explain", "-o", "json"]).success().json();
     assert_eq!(all["apiVersion"], "driftless/v1");
     assert!(all["items"].as_array().is_some_and(|items| items.len() > 60));
@@ -55,10 +83,17 @@ fn explain_knows_codes_exits_settings_and_words() {
 fn completion_and_manual_exist_for_what_is_there() {
     let env = TestEnv::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        let _ = env.run(env.home(), &["completion", shell]).success().says("rollback").does_not_say("\u{1b}");
+        let _ = env
+            .run(env.home(), &["completion", shell])
+            .success()
+            .says("rollback")
+            .does_not_say("\u{1b}");
     }
     let _ = env.run(env.home(), &["man"]).success().says(".TH");
-    let _ = env.run(env.home(), &["man", "apply"]).success().says("rolls back what fails");
+    let _ = env
+        .run(env.home(), &["man", "apply"])
+        .success()
+        .says("rolls back what fails");
     let pages = folder();
     let path = pages.path().join("man1").display().to_string();
     let _ = env.run(env.home(), &["man", "--out", &path]).success();
@@ -78,7 +113,11 @@ fn schema_and_reader_know_the_same_settings() {
     let env = TestEnv::new();
     let here = folder();
     std::fs::create_dir(here.path().join("web")).expect("a folder");
-    std::fs::write(here.path().join("web/compose.yaml"), "services: { api: { image: 'a:1' } }\n").expect("a file");
+    std::fs::write(
+        here.path().join("web/compose.yaml"),
+        "services: { api: { image: 'a:1' } }\n",
+    )
+    .expect("a file");
     let write = |text: &str| std::fs::write(here.path().join("driftless.yaml"), text).expect("a file");
     let full = "apps:\n  web:\n    path: web\n    target: nas\n    after: []\n    profiles: [x]\n    health: { timeout: 5m, bake: 30s, cap: 1h, http: { service: api, port: 80, path: / } }\n    rollback: notify\n    drift: report\n    prune: none\n    sync: manual\n    ignore: ['api:/x']\n    host_dir: /srv/web\n";
     write(full);
@@ -86,26 +125,48 @@ fn schema_and_reader_know_the_same_settings() {
     let schema = env.run(here.path(), &["schema"]).success().json();
     let app = &schema["properties"]["apps"]["additionalProperties"]["properties"];
     for key in app.as_object().expect("settings").keys() {
-        assert!(full.contains(&format!("    {key}:")), "`{key}` is in the schema and not in this test's file");
+        assert!(
+            full.contains(&format!("    {key}:")),
+            "`{key}` is in the schema and not in this test's file"
+        );
     }
     for key in ["timeout", "bake", "cap", "http"] {
         assert!(app["health"]["properties"][key].is_object(), "{key}");
     }
-    assert_eq!(app["health"]["properties"].as_object().map(serde_json::Map::len), Some(4));
+    assert_eq!(
+        app["health"]["properties"].as_object().map(serde_json::Map::len),
+        Some(4)
+    );
     write(&full.replace("    sync:", "    sinc:"));
-    let _ = env.run(here.path(), &["validate"]).code(3).says("sinc").says("sync");
+    let _ = env
+        .run(here.path(), &["validate"])
+        .code(3)
+        .says("sinc")
+        .says("sync");
 }
 
 #[test]
 fn colour_is_for_terminals_and_for_those_who_ask() {
     let env = TestEnv::new();
-    let _ = env.run(env.home(), &["explain", "hold"]).success().does_not_say("\u{1b}");
+    let _ = env
+        .run(env.home(), &["explain", "hold"])
+        .success()
+        .does_not_say("\u{1b}");
     let _ = env.run(env.home(), &["--help"]).success().does_not_say("\u{1b}");
-    let _ = env.run(env.home(), &["explain", "hold", "--color", "always"]).success().says("\u{1b}[");
+    let _ = env
+        .run(env.home(), &["explain", "hold", "--color", "always"])
+        .success()
+        .says("\u{1b}[");
     let asked = TestEnv::new().var("CLICOLOR_FORCE", "1");
-    let _ = asked.run(asked.home(), &["explain", "hold"]).success().says("\u{1b}[");
+    let _ = asked
+        .run(asked.home(), &["explain", "hold"])
+        .success()
+        .says("\u{1b}[");
     let never = TestEnv::new().var("CLICOLOR_FORCE", "1").var("NO_COLOR", "1");
-    let _ = never.run(never.home(), &["explain", "hold"]).success().does_not_say("\u{1b}");
+    let _ = never
+        .run(never.home(), &["explain", "hold"])
+        .success()
+        .does_not_say("\u{1b}");
 }
 
 #[test]
@@ -120,7 +181,11 @@ fn a_reader_that_goes_away_is_a_quiet_end() {
     drop(child.stdout.take());
     let output = child.wait_with_output().expect("it ends");
     assert_eq!(output.status.code(), Some(0));
-    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.stderr.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 #[test]
@@ -129,7 +194,17 @@ fn settings_say_where_they_come_from() {
     env.write_config("config.yaml", "interval: 2m\n");
     let shown = env.run(env.home(), &["config", "show", "--origin"]).success();
     let shown = shown.says("DRIFTLESS_INSTANCE").says("config.yaml:1:11");
-    assert!(shown.stdout.lines().any(|line| line.starts_with("interval") && line.contains("2m")), "{shown}");
+    assert!(
+        shown
+            .stdout
+            .lines()
+            .any(|line| line.starts_with("interval") && line.contains("2m")),
+        "{shown}"
+    );
     env.write_config("config.yaml", "intervall: 2m\n");
-    let _ = env.run(env.home(), &["config", "show"]).code(3).complains("did you mean `interval`?").complains("[exit 3]");
+    let _ = env
+        .run(env.home(), &["config", "show"])
+        .code(3)
+        .complains("did you mean `interval`?")
+        .complains("[exit 3]");
 }

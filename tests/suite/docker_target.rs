@@ -13,7 +13,8 @@ use driftless::live::docker::op::{ContainerRef, CopyFile, Op, Symbol};
 use driftless::live::docker::target::DockerTarget;
 use driftless::live::ownership::{self, compose};
 use driftless::live::world::{
-    Ask, Baseline, Container, ContainerId, Health, ImageAsk, ImageFact, Lookup, Owner, Receipt, State, Symbols, Target,
+    Ask, Baseline, Container, ContainerId, Health, ImageAsk, ImageFact, Lookup, Owner, Receipt, State,
+    Symbols, Target,
 };
 use driftless::names::AppKey;
 use driftless::secret::Secret;
@@ -24,11 +25,18 @@ use crate::support::proxy::{Fault, Proxy};
 use crate::support::registry::{FakeRegistry, PASSWORD, Registry};
 
 fn run<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
 }
 
 async fn connect(socket: std::path::PathBuf, credentials: Credentials) -> DockerTarget {
-    DockerTarget::connect(&Endpoint::unix(socket), credentials, Arc::new(SystemClock)).await.unwrap()
+    DockerTarget::connect(&Endpoint::unix(socket), credentials, Arc::new(SystemClock))
+        .await
+        .unwrap()
 }
 
 /// An app of its own on a shared engine.
@@ -47,11 +55,18 @@ impl App {
         let project = engine.unique("target");
         let ask = Ask {
             instance: "suite".try_into().unwrap(),
-            key: AppKey { source: "/srv/infra".try_into().unwrap(), app: project.as_str().try_into().unwrap() },
+            key: AppKey {
+                source: "/srv/infra".try_into().unwrap(),
+                app: project.as_str().try_into().unwrap(),
+            },
             project: project.as_str().try_into().unwrap(),
             images: BTreeMap::new(),
         };
-        Self { target: connect(socket, Credentials::default()).await, ask, symbols: Symbols::default() }
+        Self {
+            target: connect(socket, Credentials::default()).await,
+            ask,
+            symbols: Symbols::default(),
+        }
     }
 
     fn name(&self, part: &str) -> String {
@@ -68,7 +83,10 @@ impl App {
     }
 
     async fn op(&self, op: Op) -> Receipt {
-        self.target.execute(&op, &self.symbols).await.unwrap_or_else(|error| panic!("{op}: {error}: {error:?}"))
+        self.target
+            .execute(&op, &self.symbols)
+            .await
+            .unwrap_or_else(|error| panic!("{op}: {error}: {error:?}"))
     }
 
     async fn create(&mut self, service: &str, mut body: Value) -> ContainerRef {
@@ -78,7 +96,12 @@ impl App {
 
     async fn create_bare(&mut self, service: &str, body: Value) -> ContainerRef {
         let (symbol, name) = (Symbol(service.into()), self.name(service));
-        let op = Op::CreateContainer { symbol: symbol.clone(), name: name.clone(), body: Secret::new(body), platform: None };
+        let op = Op::CreateContainer {
+            symbol: symbol.clone(),
+            name: name.clone(),
+            body: Secret::new(body),
+            platform: None,
+        };
         let id = self.op(op).await.id.unwrap();
         self.symbols.set(symbol.clone(), ContainerId(id.into()));
         ContainerRef::New { symbol, name }
@@ -97,13 +120,20 @@ impl App {
             if wanted(&seen) {
                 return seen;
             }
-            assert!(std::time::Instant::now() < deadline, "waited in vain until {what}: {seen:#?}");
+            assert!(
+                std::time::Instant::now() < deadline,
+                "waited in vain until {what}: {seen:#?}"
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
     async fn remove(&self, container: &ContainerRef) {
-        self.op(Op::RemoveContainer { container: container.clone(), force: true }).await;
+        self.op(Op::RemoveContainer {
+            container: container.clone(),
+            force: true,
+        })
+        .await;
     }
 }
 
@@ -112,7 +142,13 @@ fn sleeper() -> Value {
 }
 
 fn file(path: &str, content: &str) -> CopyFile {
-    CopyFile { path: path.into(), mode: 0o440, uid: 1000, gid: 7, content: Secret::new(content.as_bytes().into()) }
+    CopyFile {
+        path: path.into(),
+        mode: 0o440,
+        uid: 1000,
+        gid: 7,
+        content: Secret::new(content.as_bytes().into()),
+    }
 }
 
 on_engines! {
@@ -551,7 +587,9 @@ on_engines! {
 }
 
 fn id_of(app: &App, container: &ContainerRef) -> String {
-    let ContainerRef::New { symbol, .. } = container else { panic!("{container}") };
+    let ContainerRef::New { symbol, .. } = container else {
+        panic!("{container}")
+    };
     app.symbols.get(symbol).unwrap().0.to_string()
 }
 
@@ -567,7 +605,12 @@ fn an_engine_that_is_down_is_unknown_and_not_empty() {
         let id = ContainerId("a".repeat(64).into());
         assert!(app.target.inspect(std::slice::from_ref(&id)).await.is_err());
         assert!(app.target.logs(&id, 1).await.is_err());
-        assert!(app.target.stopped_by_hand(&id, Timestamp::UNIX_EPOCH).await.is_err());
+        assert!(
+            app.target
+                .stopped_by_hand(&id, Timestamp::UNIX_EPOCH)
+                .await
+                .is_err()
+        );
         engine.start_daemon();
         app.target.observe(&app.ask).await.unwrap();
     });

@@ -23,11 +23,25 @@ fn generated_pages_are_current() {
 #[test]
 fn every_command_in_the_documentation_is_known() {
     let mut files = vec![root().join("README.md")];
-    files.extend(std::fs::read_dir(root().join("docs")).into_iter().flatten().flatten().map(|entry| entry.path()));
-    let known: Vec<String> = driftless::cli::docs::helps().into_iter().map(|(name, _)| name).collect();
+    files.extend(
+        std::fs::read_dir(root().join("docs"))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path()),
+    );
+    let known: Vec<String> = driftless::cli::docs::helps()
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
     let mut wrong = Vec::new();
-    for file in files.into_iter().filter(|file| file.extension().is_some_and(|extension| extension == "md")) {
-        let Ok(text) = std::fs::read_to_string(&file) else { continue };
+    for file in files
+        .into_iter()
+        .filter(|file| file.extension().is_some_and(|extension| extension == "md"))
+    {
+        let Ok(text) = std::fs::read_to_string(&file) else {
+            continue;
+        };
         let mut fenced = false;
         for line in text.lines() {
             if line.trim_start().starts_with("```") {
@@ -35,8 +49,13 @@ fn every_command_in_the_documentation_is_known() {
                 continue;
             }
             let line = line.trim_start().trim_start_matches("$ ");
-            let Some(rest) = line.strip_prefix("driftless ").filter(|_| fenced) else { continue };
-            let verb = rest.split_whitespace().find(|word| !word.starts_with('-')).unwrap_or_default();
+            let Some(rest) = line.strip_prefix("driftless ").filter(|_| fenced) else {
+                continue;
+            };
+            let verb = rest
+                .split_whitespace()
+                .find(|word| !word.starts_with('-'))
+                .unwrap_or_default();
             let is_word = !verb.is_empty() && verb.chars().all(|c| c.is_ascii_lowercase() || c == '-');
             if is_word && !known.iter().any(|name| name == verb) {
                 wrong.push(format!("{}: {line}", file.display()));

@@ -14,7 +14,14 @@ use crate::support::{wait_for, wait_until};
 /// Twenty services that differ in every key that is honoured. `NAME` is the app.
 fn everything(version: Version) -> String {
     let newer = version != Version::V20;
-    let (start, note) = if newer { (", start_period: 5s, start_interval: 200ms", "annotations: { note: here }") } else { ("", "labels: [one=1, 'two=2']") };
+    let (start, note) = if newer {
+        (
+            ", start_period: 5s, start_interval: 200ms",
+            "annotations: { note: here }",
+        )
+    } else {
+        ("", "labels: [one=1, 'two=2']")
+    };
     EVERYTHING.replace(", NEWER", start).replace("NOTE", note)
 }
 
@@ -286,7 +293,9 @@ fn ask(name: &str, path: &str) -> Result<String, String> {
     for address in &addresses {
         // Long enough for the kernel to say that an address has nobody, or to repeat a packet that was lost.
         match TcpStream::connect_timeout(&SocketAddr::from((*address, 8080)), Duration::from_secs(5)) {
-            Ok(stream) => return request(stream, path).map_err(|error| format!("{address} accepted and then: {error}")),
+            Ok(stream) => {
+                return request(stream, path).map_err(|error| format!("{address} accepted and then: {error}"));
+            }
             Err(error) => refused.push(format!("{address}: {error}")),
         }
     }
@@ -295,18 +304,43 @@ fn ask(name: &str, path: &str) -> Result<String, String> {
 
 fn request(mut stream: TcpStream, path: &str) -> std::io::Result<String> {
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n")?;
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n"
+    )?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
-    let complete = answer.starts_with("HTTP/1.1 200") && answer.split("\r\n\r\n").nth(1).is_some_and(|body| body.ends_with('\n'));
-    if complete { Ok(answer) } else { Err(std::io::Error::other(format!("incomplete answer {answer:?}"))) }
+    let complete = answer.starts_with("HTTP/1.1 200")
+        && answer
+            .split("\r\n\r\n")
+            .nth(1)
+            .is_some_and(|body| body.ends_with('\n'));
+    if complete {
+        Ok(answer)
+    } else {
+        Err(std::io::Error::other(format!("incomplete answer {answer:?}")))
+    }
 }
 
 /// The addresses of a name, from the engine's own DNS server in a container's network.
 fn resolve(name: &str) -> std::io::Result<Vec<Ipv4Addr>> {
     let socket = UdpSocket::bind("127.0.0.1:0")?;
     socket.set_read_timeout(Some(Duration::from_secs(2)))?;
-    let mut question = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, u8::try_from(name.len()).unwrap()];
+    let mut question = vec![
+        0x12,
+        0x34,
+        1,
+        0,
+        0,
+        1,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        u8::try_from(name.len()).unwrap(),
+    ];
     question.extend(name.bytes());
     question.extend([0, 0, 1, 0, 1]);
     socket.send_to(&question, "127.0.0.11:53")?;
@@ -315,14 +349,32 @@ fn resolve(name: &str) -> std::io::Result<Vec<Ipv4Addr>> {
     // Each answer is the question's name (whole, or as a pointer), type A, class IN, a time, and four bytes.
     let mut rest = answer.get(question.len()..length).unwrap_or_default();
     let mut addresses = Vec::new();
-    let name_size = |rest: &[u8]| if rest.first().is_some_and(|first| *first >= 0xc0) { 2 } else { name.len() + 2 };
-    while let Some((head, tail)) = rest.get(name_size(rest)..).and_then(|rest| rest.split_at_checked(10)) {
+    let name_size = |rest: &[u8]| {
+        if rest.first().is_some_and(|first| *first >= 0xc0) {
+            2
+        } else {
+            name.len() + 2
+        }
+    };
+    while let Some((head, tail)) = rest
+        .get(name_size(rest)..)
+        .and_then(|rest| rest.split_at_checked(10))
+    {
         let size = usize::from(u16::from_be_bytes([head[8], head[9]]));
-        let Some((data, tail)) = tail.split_at_checked(size) else { break };
+        let Some((data, tail)) = tail.split_at_checked(size) else {
+            break;
+        };
         if let Ok(address) = <[u8; 4]>::try_from(data) {
             addresses.push(Ipv4Addr::from(address));
         }
         rest = tail;
     }
-    if addresses.is_empty() { Err(std::io::Error::other(format!("no address: {:?}", &answer[..length]))) } else { Ok(addresses) }
+    if addresses.is_empty() {
+        Err(std::io::Error::other(format!(
+            "no address: {:?}",
+            &answer[..length]
+        )))
+    } else {
+        Ok(addresses)
+    }
 }

@@ -22,7 +22,11 @@ fn with_port(version: &str, port: u16, more: &str) -> String {
 
 /// Which image each running container has, by service.
 fn images(scene: &Scene) -> Vec<(String, String)> {
-    scene.running().iter().map(|shown| (shown.service.clone(), shown.image_tag(scene))).collect()
+    scene
+        .running()
+        .iter()
+        .map(|shown| (shown.service.clone(), shown.image_tag(scene)))
+        .collect()
 }
 
 fn runs(image: &str) -> Vec<(String, String)> {
@@ -228,7 +232,10 @@ fn killed(engine: &'static Engine, next: &str, kill: Option<Kill>) -> (Vec<(Stri
     let expected: &[i32] = if next == "broken" { &[7, 9] } else { &[0] };
     let mut calls = 0;
     match kill {
-        None => calls = usize::from(expected.contains(&scene.apply().status.unwrap())) * scene.proxy.mutating().len(),
+        None => {
+            calls =
+                usize::from(expected.contains(&scene.apply().status.unwrap())) * scene.proxy.mutating().len()
+        }
         Some(kill) => {
             let gate = Gate::new();
             match kill {
@@ -241,25 +248,41 @@ fn killed(engine: &'static Engine, next: &str, kill: Option<Kill>) -> (Vec<(Stri
             assert_eq!(applying.wait(PATIENCE).status, None);
             let last = scene.take_mutating().pop().unwrap();
             let again = scene.apply();
-            assert!(again.status.is_some_and(|code| expected.contains(&code)), "{kill:?} {last}\n{again}");
+            assert!(
+                again.status.is_some_and(|code| expected.contains(&code)),
+                "{kill:?} {last}\n{again}"
+            );
         }
     }
     // Whatever happened: it answers, the volume has its file, and one more apply finds nothing to do.
     let shown = if next == "broken" { "1" } else { next };
-    assert!(engine.wait_for_http(port, "/").starts_with(&format!("version={shown} ")), "{kill:?}");
+    assert!(
+        engine
+            .wait_for_http(port, "/")
+            .starts_with(&format!("version={shown} ")),
+        "{kill:?}"
+    );
     assert_eq!(scene.answer("web", "/file/data/file"), "precious\n", "{kill:?}");
     scene.proxy.clear();
     let idle = scene.apply();
-    assert_eq!(idle.status, Some(if next == "broken" { 9 } else { 0 }), "{kill:?}\n{idle}");
+    assert_eq!(
+        idle.status,
+        Some(if next == "broken" { 9 } else { 0 }),
+        "{kill:?}\n{idle}"
+    );
     scene.proxy.assert_read_only();
     let end = scene.containers();
     if next == "broken" {
-        assert_eq!(end[0].id, first.id, "{kill:?}: the stable container is back, not another one");
+        assert_eq!(
+            end[0].id, first.id,
+            "{kill:?}: the stable container is back, not another one"
+        );
     }
     // Without the part of a parked name that tells the commit: it is another one for each port.
     let bare = |name: &str| {
         let name = name.replace(&scene.app, "app");
-        name.find(".prev-").map_or(name.clone(), |at| format!("{}.prev", &name[..at]))
+        name.find(".prev-")
+            .map_or(name.clone(), |at| format!("{}.prev", &name[..at]))
     };
     let end = end
         .iter()
@@ -273,7 +296,11 @@ fn every_kill(engine: &'static Engine, next: &str) {
     let (undisturbed, calls) = killed(engine, next, None);
     assert!(calls > 5, "{calls} calls");
     let odd = usize::from(engine.version() == Version::V20);
-    let kills: Vec<Kill> = (0..calls).flat_map(|n| [Kill::Before(n), Kill::After(n)]).skip(odd).step_by(2).collect();
+    let kills: Vec<Kill> = (0..calls)
+        .flat_map(|n| [Kill::Before(n), Kill::After(n)])
+        .skip(odd)
+        .step_by(2)
+        .collect();
     let at_once = 3;
     std::thread::scope(|scope| {
         for part in 0..at_once {

@@ -116,7 +116,12 @@ struct Bad {
 }
 
 fn bad(name: &'static str, file: impl Into<Vec<u8>>, code: &'static str, place: &'static str) -> Bad {
-    Bad { name, file: file.into(), code, place }
+    Bad {
+        name,
+        file: file.into(),
+        code,
+        place,
+    }
 }
 
 fn bad_apps() -> Vec<Bad> {
@@ -130,31 +135,88 @@ fn bad_apps() -> Vec<Bad> {
         bad("tab", "services:\n\tweb:\n\t\timage: web:1\n", "E0102", "2:1"),
         bad("duplicate-key", service("image: web:2"), "E0105", "4:5"),
         bad("alias-bomb", bomb, "E0112", ""),
-        bad("depth", format!("services:\n  web: {}{}\n", "[".repeat(500), "]".repeat(500)), "E0108", "2:"),
+        bad(
+            "depth",
+            format!("services:\n  web: {}{}\n", "[".repeat(500), "]".repeat(500)),
+            "E0108",
+            "2:",
+        ),
         bad("nul", service("hostname: \"a\0b\""), "E0114", "4:"),
-        bad("bad-utf8", [service("hostname: a").as_bytes(), b"    user: \xff\xfe\n"].concat(), "E0104", "5:"),
+        bad(
+            "bad-utf8",
+            [service("hostname: a").as_bytes(), b"    user: \xff\xfe\n"].concat(),
+            "E0104",
+            "5:",
+        ),
         bad("too-large", vec![b'#'; 50 << 20], "E0103", ""),
         bad("syntax", "services: [\n", "E0101", ""),
         bad("unknown-key", service("comand: [a]"), "E0207", "4:5"),
         bad("wrong-type", service("environment: 5"), "E0201", "4:18"),
-        bad("undefined", service("hostname: ${NOBODY_SET_THIS:?say it}"), "E0211", "4:15"),
-        bad("no-default", service("hostname: ${NOBODY_SET_THIS}"), "E0210", "4:15"),
+        bad(
+            "undefined",
+            service("hostname: ${NOBODY_SET_THIS:?say it}"),
+            "E0211",
+            "4:15",
+        ),
+        bad(
+            "no-default",
+            service("hostname: ${NOBODY_SET_THIS}"),
+            "E0210",
+            "4:15",
+        ),
         bad("env-file", service("env_file: ./absent.env"), "E0213", "4:15"),
-        bad("circle", "services:\n  a: { image: x, depends_on: [b] }\n  b: { image: x, depends_on: [a] }\n", "E0221", ""),
-        bad("unknown-service", service("depends_on: [dbb]\n  db: { image: x }"), "E0220", "4:18"),
-        bad("never-healthy", service("depends_on: { db: { condition: service_healthy } }\n  db: { image: x, healthcheck: { disable: true } }"), "E0223", "4:"),
-        bad("port-clash", service("ports: ['8080:80']\n  b: { image: x, ports: ['8080:81'] }"), "E0224", ""),
-        bad("path-outside", service("volumes: ['../../../etc:/x']"), "E0230", "4:15"),
+        bad(
+            "circle",
+            "services:\n  a: { image: x, depends_on: [b] }\n  b: { image: x, depends_on: [a] }\n",
+            "E0221",
+            "",
+        ),
+        bad(
+            "unknown-service",
+            service("depends_on: [dbb]\n  db: { image: x }"),
+            "E0220",
+            "4:18",
+        ),
+        bad(
+            "never-healthy",
+            service(
+                "depends_on: { db: { condition: service_healthy } }\n  db: { image: x, healthcheck: { disable: true } }",
+            ),
+            "E0223",
+            "4:",
+        ),
+        bad(
+            "port-clash",
+            service("ports: ['8080:80']\n  b: { image: x, ports: ['8080:81'] }"),
+            "E0224",
+            "",
+        ),
+        bad(
+            "path-outside",
+            service("volumes: ['../../../etc:/x']"),
+            "E0230",
+            "4:15",
+        ),
         bad("duration", service("stop_grace_period: soon"), "E0204", "4:24"),
         bad("size", service("mem_limit: much"), "E0204", "4:16"),
         bad("port", service("ports: ['99999:80']"), "E0204", "4:13"),
-        bad("image", "services:\n  web:\n    image: 'UPPER/Case:1'\n", "E0208", "3:12"),
+        bad(
+            "image",
+            "services:\n  web:\n    image: 'UPPER/Case:1'\n",
+            "E0208",
+            "3:12",
+        ),
         bad("build-only", "services:\n  web:\n    build: .\n", "E0206", "3:"),
         bad("later", service("extends: { service: other }"), "E0205", "4:5"),
         bad("word", service("restart: allways"), "E0203", "4:14"),
         bad("no-image", "services:\n  web: { command: [a] }\n", "E0202", "2:"),
         bad("undeclared", service("volumes: ['data:/data']"), "E0222", "4:15"),
-        bad("conflict", service("network_mode: host\n    networks: [a]\nnetworks: { a: {} }"), "E0225", ""),
+        bad(
+            "conflict",
+            service("network_mode: host\n    networks: [a]\nnetworks: { a: {} }"),
+            "E0225",
+            "",
+        ),
         bad("no-services", "services: {}\n", "E0240", ""),
     ]
 }
@@ -228,7 +290,10 @@ fn refused(env: &TestEnv, repo: &Repo, arguments: &[&str], code: i32, says: &[&s
     for verb in [&["plan"][..], &["apply", "--yes"]] {
         let said = env.run(&repo.path(), &[verb, arguments].concat()).code(code);
         for text in says {
-            assert!(said.stderr.contains(text) || said.stdout.contains(text), "{text:?} is not said\n{said}");
+            assert!(
+                said.stderr.contains(text) || said.stdout.contains(text),
+                "{text:?} is not said\n{said}"
+            );
         }
         last = Some(said);
     }
@@ -242,9 +307,21 @@ fn a_source_that_cannot_be_read_is_exit_4_with_its_reason() {
     let folder = empty.path().to_str().unwrap();
     drop(refused(&env, &repo, &["--repo", folder], 4, &["E0402", folder]));
     drop(refused(&env, &repo, &["--repo", "/nowhere/at/all"], 4, &["E040"]));
-    drop(refused(&env, &repo, &["--ref", "no-such-branch"], 4, &["E0403", "no-such-branch"]));
+    drop(refused(
+        &env,
+        &repo,
+        &["--ref", "no-such-branch"],
+        4,
+        &["E0403", "no-such-branch"],
+    ));
     drop(refused(&env, &repo, &["--repo", "ext::sh -c id"], 4, &["E0401"]));
-    drop(refused(&env, &repo, &["--repo", "https://127.0.0.1:1/x.git"], 4, &["E0414"]));
+    drop(refused(
+        &env,
+        &repo,
+        &["--repo", "https://127.0.0.1:1/x.git"],
+        4,
+        &["E0414"],
+    ));
     let sshd = Sshd::start();
     drop(repo.bare_origin());
     let url = sshd.url(&repo.path().join("../origin.git"));
@@ -253,7 +330,11 @@ fn a_source_that_cannot_be_read_is_exit_4_with_its_reason() {
     let known = env.home().join("known_hosts");
     std::fs::write(&known, sshd.known_hosts()).unwrap();
     let settings = |key: &std::path::Path| {
-        format!("sources:\n  - url: {url}\n    auth: {{ known_hosts_file: {}, ssh_key_file: {} }}\n", known.display(), key.display())
+        format!(
+            "sources:\n  - url: {url}\n    auth: {{ known_hosts_file: {}, ssh_key_file: {} }}\n",
+            known.display(),
+            key.display()
+        )
     };
     let wrong = env.home().join("wrong-key");
     std::fs::write(&wrong, "no key\n").unwrap();
@@ -269,15 +350,27 @@ fn a_source_that_cannot_be_read_is_exit_4_with_its_reason() {
 #[test]
 fn an_engine_that_cannot_be_used_is_exit_5_with_its_reason() {
     let (repo, mut env) = elsewhere();
-    drop(refused(&env, &repo, &[], 5, &["E0501", "no-engine.sock", "--target"]));
+    drop(refused(
+        &env,
+        &repo,
+        &[],
+        5,
+        &["E0501", "no-engine.sock", "--target"],
+    ));
     env.set("DOCKER_HOST", "gopher://nas");
     drop(refused(&env, &repo, &[], 5, &["E055", "gopher"]));
     env.set("DOCKER_HOST", "tcp://127.0.0.1:1");
     drop(refused(&env, &repo, &[], 5, &["E050"]));
     // Something that is no engine, and one of long ago.
     for (answer, code) in [
-        ("HTTP/1.1 200 OK\r\ncontent-length: 28\r\nconnection: close\r\n\r\n{\"ApiVersion\":\"1.24\",\"x\":11}", "E0506"),
-        ("HTTP/1.1 200 OK\r\ncontent-length: 6\r\nconnection: close\r\n\r\n<html>", "E05"),
+        (
+            "HTTP/1.1 200 OK\r\ncontent-length: 28\r\nconnection: close\r\n\r\n{\"ApiVersion\":\"1.24\",\"x\":11}",
+            "E0506",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\ncontent-length: 6\r\nconnection: close\r\n\r\n<html>",
+            "E05",
+        ),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("docker.sock");
@@ -286,7 +379,9 @@ fn an_engine_that_cannot_be_used_is_exit_5_with_its_reason() {
             for mut stream in listener.incoming().flatten() {
                 let mut request = [0; 4096];
                 // A client that goes away early is its own business.
-                let _ = stream.read(&mut request).and_then(|_| stream.write_all(answer.as_bytes()));
+                let _ = stream
+                    .read(&mut request)
+                    .and_then(|_| stream.write_all(answer.as_bytes()));
             }
         });
         env.set("DOCKER_HOST", &format!("unix://{}", socket.display()));
@@ -296,11 +391,24 @@ fn an_engine_that_cannot_be_used_is_exit_5_with_its_reason() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("docker.sock");
     let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
-    std::fs::set_permissions(&socket, std::os::unix::fs::PermissionsExt::from_mode(0)).unwrap();
+    std::fs::set_permissions(&socket, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
     env.set("DOCKER_HOST", &format!("unix://{}", socket.display()));
     let command = env.command(&repo.path(), &["plan"]);
     let mut weak = std::process::Command::new("setpriv");
-    weak.args(["--bounding-set", "-dac_override", "--inh-caps", "-dac_override"]).arg(command.get_program()).args(command.get_args());
-    weak.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?)))).current_dir(repo.path());
-    drop(CommandOutput::of(&mut weak).code(5).complains("E0502").complains("docker.sock"));
+    weak.args(["--bounding-set", "-dac_override", "--inh-caps", "-dac_override"])
+        .arg(command.get_program())
+        .args(command.get_args());
+    weak.env_clear()
+        .envs(
+            command
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .current_dir(repo.path());
+    drop(
+        CommandOutput::of(&mut weak)
+            .code(5)
+            .complains("E0502")
+            .complains("docker.sock"),
+    );
 }

@@ -16,7 +16,8 @@ fn web(version: &str) -> String {
 
 /// The same with more keys of the service, each on its line.
 fn web_with(version: &str, more: &[&str]) -> String {
-    more.iter().fold(web(version), |text, line| format!("{text}    {line}\n"))
+    more.iter()
+        .fold(web(version), |text, line| format!("{text}    {line}\n"))
 }
 
 /// Which of its images runs; requires that it is the only container that does.
@@ -26,7 +27,11 @@ fn only_web(scene: &Scene, image: &str) -> Shown {
     let [only] = all.as_slice() else {
         panic!("one container must run: {:#?}", scene.containers());
     };
-    assert_eq!((only.service.as_str(), only.image_tag(scene)), ("web", image.to_owned()), "{all:#?}");
+    assert_eq!(
+        (only.service.as_str(), only.image_tag(scene)),
+        ("web", image.to_owned()),
+        "{all:#?}"
+    );
     only.clone()
 }
 

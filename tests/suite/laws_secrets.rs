@@ -16,14 +16,36 @@ fn canary(place: &str) -> String {
     format!("canary+{place}/7f3a9c51=e")
 }
 
-const PLACES: &[&str] = &["vars", "env-file", "secret-file", "outside-env-file", "untracked-dotenv", "literal", "registry"];
+const PLACES: &[&str] = &[
+    "vars",
+    "env-file",
+    "secret-file",
+    "outside-env-file",
+    "untracked-dotenv",
+    "literal",
+    "registry",
+];
 
 /// A canary in every form that is looked for.
 fn forms(value: &str) -> Vec<(&'static str, String)> {
     let base64 = base64::engine::general_purpose::STANDARD;
-    let encoded: String = value.bytes().map(|byte| if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect();
+    let encoded: String = value
+        .bytes()
+        .map(|byte| {
+            if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
+                char::from(byte).to_string()
+            } else {
+                format!("%{byte:02X}")
+            }
+        })
+        .collect();
     let hex: String = value.bytes().map(|byte| format!("{byte:02x}")).collect();
-    let mut forms = vec![("plain", value.to_owned()), ("url", encoded), ("hex", hex.clone()), ("HEX", hex.to_uppercase())];
+    let mut forms = vec![
+        ("plain", value.to_owned()),
+        ("url", encoded),
+        ("hex", hex.clone()),
+        ("HEX", hex.to_uppercase()),
+    ];
     // In base64 a text looks different by where it starts; what all three forms have inside is looked for.
     for (start, name) in ["base64", "base64+1", "base64+2"].into_iter().enumerate() {
         let text = base64.encode(format!("{}{value}", &"xx"[..start]));
@@ -42,17 +64,37 @@ struct Search {
 
 impl Search {
     fn new() -> Self {
-        let of = |place: &&str| forms(&canary(place)).into_iter().map(|(form, text)| (format!("{place} as {form}"), text)).collect::<Vec<_>>();
+        let of = |place: &&str| {
+            forms(&canary(place))
+                .into_iter()
+                .map(|(form, text)| (format!("{place} as {form}"), text))
+                .collect::<Vec<_>>()
+        };
         let forms: Vec<(String, String)> = PLACES.iter().flat_map(of).collect();
-        let any = forms.iter().map(|(_, text)| regex::escape(text)).collect::<Vec<_>>().join("|");
-        Self { forms, any: regex::bytes::Regex::new(&any).unwrap(), leaks: BTreeSet::new(), texts: 0 }
+        let any = forms
+            .iter()
+            .map(|(_, text)| regex::escape(text))
+            .collect::<Vec<_>>()
+            .join("|");
+        Self {
+            forms,
+            any: regex::bytes::Regex::new(&any).unwrap(),
+            leaks: BTreeSet::new(),
+            texts: 0,
+        }
     }
 
     fn bytes(&mut self, whence: &str, bytes: &[u8]) {
         self.texts += 1;
         for found in self.any.find_iter(bytes) {
-            let form = self.forms.iter().find(|(_, text)| text.as_bytes() == found.as_bytes());
-            self.leaks.insert(format!("{} in {whence}", form.map_or("a canary", |(form, _)| form)));
+            let form = self
+                .forms
+                .iter()
+                .find(|(_, text)| text.as_bytes() == found.as_bytes());
+            self.leaks.insert(format!(
+                "{} in {whence}",
+                form.map_or("a canary", |(form, _)| form)
+            ));
         }
     }
 
@@ -121,16 +163,28 @@ on_engines! {
 }
 
 /// Everything that can be asked, before and after every failure that a secret could come out with.
-fn told(site: &Site<'_>, extra: &str, registry: &FakeRegistry, compose: &dyn Fn(&str) -> String, search: &mut Search) {
+fn told(
+    site: &Site<'_>,
+    extra: &str,
+    registry: &FakeRegistry,
+    compose: &dyn Fn(&str) -> String,
+    search: &mut Search,
+) {
     let mut run = |arguments: &[&str]| {
         let said = site.run(&[arguments, &["--env-file", extra]].concat());
         search.output(&said);
         said
     };
     let ask_all = |run: &mut dyn FnMut(&[&str]) -> CommandOutput| {
-        for verb in ["validate", "render", "plan", "diff", "drift", "status", "history", "why"] {
+        for verb in [
+            "validate", "render", "plan", "diff", "drift", "status", "history", "why",
+        ] {
             for form in [&[][..], &["-o", "json"], &["-v", "-v"]] {
-                let app = if matches!(verb, "history" | "why") { vec![verb, &site.app] } else { vec![verb] };
+                let app = if matches!(verb, "history" | "why") {
+                    vec![verb, &site.app]
+                } else {
+                    vec![verb]
+                };
                 drop(run(&[&app[..], form].concat()));
             }
         }
@@ -144,14 +198,22 @@ fn told(site: &Site<'_>, extra: &str, registry: &FakeRegistry, compose: &dyn Fn(
     for place in ["vars", "env-file", "outside-env-file", "literal"] {
         assert!(env.contains(&canary(place)), "{place} does not arrive: {env}");
     }
-    let file = site.engine.docker_text(&["exec", &site.container("web"), "cat", "/run/secrets/given"]);
+    let file = site
+        .engine
+        .docker_text(&["exec", &site.container("web"), "cat", "/run/secrets/given"]);
     assert_eq!(file, canary("secret-file"));
     ask_all(&mut run);
     let failing = [
         // Said by a container that crashes, on both streams.
-        ("    command: [sh, -c, 'echo \"token is $$TOKEN\"; echo \"$$POSTGRES_PASSWORD $$OUTSIDE $$EXTRA\" >&2; cat /run/secrets/given; exit 3']\n", 7),
+        (
+            "    command: [sh, -c, 'echo \"token is $$TOKEN\"; echo \"$$POSTGRES_PASSWORD $$OUTSIDE $$EXTRA\" >&2; cat /run/secrets/given; exit 3']\n",
+            7,
+        ),
         // Said by a healthcheck.
-        ("    healthcheck: { test: 'echo \"token is $$TOKEN, $$POSTGRES_PASSWORD\"; cat /run/secrets/given; exit 1', interval: 200ms, retries: 2 }\n", 7),
+        (
+            "    healthcheck: { test: 'echo \"token is $$TOKEN, $$POSTGRES_PASSWORD\"; cat /run/secrets/given; exit 1', interval: 200ms, retries: 2 }\n",
+            7,
+        ),
         // Said by the engine, which repeats what it was asked.
         ("    devices: ['/dev/${TOKEN}:/dev/x']\n", 7),
     ];
@@ -160,7 +222,10 @@ fn told(site: &Site<'_>, extra: &str, registry: &FakeRegistry, compose: &dyn Fn(
         let said = run(&["apply", "--yes", "-v", "-v"]);
         assert_eq!(said.status, Some(code), "{said}");
         if change.contains("token is") {
-            assert!((said.stdout.clone() + &said.stderr).contains("token is (secret)"), "what a container said is shown, masked\n{said}");
+            assert!(
+                (said.stdout.clone() + &said.stderr).contains("token is (secret)"),
+                "what a container said is shown, masked\n{said}"
+            );
         }
         drop(run(&["apply", "--yes", "-o", "json"]));
         drop(run(&["why", &site.app]));

@@ -20,9 +20,17 @@ struct Served {
 impl Served {
     fn new(engine: &'static Engine, image: &str) -> Self {
         let app = engine.unique("served");
-        let served = Self { engine, repo: Repo::new(), env: TestEnv::on(engine), app };
+        let served = Self {
+            engine,
+            repo: Repo::new(),
+            env: TestEnv::on(engine),
+            app,
+        };
         let (app, repo) = (&served.app, &served.repo);
-        repo.write("driftless.yaml", format!("apps:\n  {app}: {{ path: apps/{app}, health: {{ bake: 1s }} }}\n"));
+        repo.write(
+            "driftless.yaml",
+            format!("apps:\n  {app}: {{ path: apps/{app}, health: {{ bake: 1s }} }}\n"),
+        );
         served.write(image, "");
         drop(repo.commit("first"));
         served
@@ -30,7 +38,10 @@ impl Served {
 
     fn write(&self, image: &str, more: &str) {
         let file = format!("apps/{}/compose.yaml", self.app);
-        self.repo.write(&file, format!("services:\n  web:\n    image: {image}\n    stop_grace_period: 1s\n{more}"));
+        self.repo.write(
+            &file,
+            format!("services:\n  web:\n    image: {image}\n    stop_grace_period: 1s\n{more}"),
+        );
     }
 
     fn serve(&self) -> Running {
@@ -40,13 +51,22 @@ impl Served {
     /// Images of the app's running containers. They are created by image id, so the image's own label tells its name.
     fn running(&self) -> Vec<String> {
         let project = format!("label=com.docker.compose.project={}", self.app);
-        let all = self.engine.docker_text(&["ps", "--filter", &project, "--format", "{{.Label \"app.version\"}}"]);
+        let all = self.engine.docker_text(&[
+            "ps",
+            "--filter",
+            &project,
+            "--format",
+            "{{.Label \"app.version\"}}",
+        ]);
         all.lines().map(|version| format!("web:{version}")).collect()
     }
 
     fn container(&self) -> String {
         let project = format!("label=com.docker.compose.project={}", self.app);
-        self.engine.docker_text(&["ps", "-q", "--no-trunc", "--filter", &project]).trim().to_owned()
+        self.engine
+            .docker_text(&["ps", "-q", "--no-trunc", "--filter", &project])
+            .trim()
+            .to_owned()
     }
 
     #[track_caller]

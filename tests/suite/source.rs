@@ -165,7 +165,9 @@ async fn an_unchanged_remote_costs_one_process() {
 async fn one_ref_of_many_is_found_and_a_typo_names_its_neighbours() {
     let world = World::new();
     let first = world.repo.commit("a", "a");
-    let lines: String = (1_000..6_000).map(|number| format!("{first} refs/heads/topic-{number}\n")).collect();
+    let lines: String = (1_000..6_000)
+        .map(|number| format!("{first} refs/heads/topic-{number}\n"))
+        .collect();
     let packed = format!("# pack-refs with: peeled fully-peeled sorted \n{lines}");
     std::fs::write(world.repo.dir.join(".git/packed-refs"), packed).unwrap();
     world.repo.git(&["tag", "-a", "-m", "x", "v1"]);

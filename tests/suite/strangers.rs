@@ -17,7 +17,10 @@ struct Layout {
 const LAYOUTS: &[Layout] = &[
     Layout {
         name: "a compose file at the root",
-        files: &[("compose.yaml", "name: ROOT\nservices:\n  web: { image: \"web:1\" }\n")],
+        files: &[(
+            "compose.yaml",
+            "name: ROOT\nservices:\n  web: { image: \"web:1\" }\n",
+        )],
         untracked: &[],
         app: "",
         service: "web",
@@ -35,8 +38,14 @@ const LAYOUTS: &[Layout] = &[
     Layout {
         name: "one folder for each stack at the root",
         files: &[
-            ("NAME-media/compose.yaml", "services:\n  player: { image: \"web:1\", volumes: [\"library:/library\"] }\nvolumes: { library: }\n"),
-            ("NAME-dns/compose.yaml", "services:\n  dns: { image: \"web:1\", mem_limit: 64m }\n"),
+            (
+                "NAME-media/compose.yaml",
+                "services:\n  player: { image: \"web:1\", volumes: [\"library:/library\"] }\nvolumes: { library: }\n",
+            ),
+            (
+                "NAME-dns/compose.yaml",
+                "services:\n  dns: { image: \"web:1\", mem_limit: 64m }\n",
+            ),
             ("README.md", "# home\n"),
         ],
         untracked: &[],
@@ -46,8 +55,14 @@ const LAYOUTS: &[Layout] = &[
     Layout {
         name: "apps/*",
         files: &[
-            ("apps/NAME-web/docker-compose.yml", "services:\n  api:\n    image: web:1\n    depends_on: { db: { condition: service_healthy } }\n  db: { image: \"web:1\" }\n"),
-            ("apps/NAME-jobs/compose.yml", "services:\n  once: { image: \"base:1\", command: \"true\", x-driftless: { job: true } }\n"),
+            (
+                "apps/NAME-web/docker-compose.yml",
+                "services:\n  api:\n    image: web:1\n    depends_on: { db: { condition: service_healthy } }\n  db: { image: \"web:1\" }\n",
+            ),
+            (
+                "apps/NAME-jobs/compose.yml",
+                "services:\n  once: { image: \"base:1\", command: \"true\", x-driftless: { job: true } }\n",
+            ),
         ],
         untracked: &[],
         app: "NAME-web",
@@ -56,7 +71,10 @@ const LAYOUTS: &[Layout] = &[
     Layout {
         name: "stacks/*, with a .env in Git",
         files: &[
-            ("stacks/NAME-web/compose.yaml", "services:\n  web:\n    image: web:${TAG:?say which}\n    environment: { GREETING: \"${GREETING:-hello}\" }\n"),
+            (
+                "stacks/NAME-web/compose.yaml",
+                "services:\n  web:\n    image: web:${TAG:?say which}\n    environment: { GREETING: \"${GREETING:-hello}\" }\n",
+            ),
             ("stacks/NAME-web/.env", "TAG=1\nGREETING=\"good morning\"\n"),
         ],
         untracked: &[],
@@ -66,7 +84,10 @@ const LAYOUTS: &[Layout] = &[
     Layout {
         name: "a .env that is not in Git, given by the operator",
         files: &[
-            ("apps/NAME-web/compose.yaml", "services:\n  web:\n    image: web:1\n    environment: { DB_PASSWORD: \"${DB_PASSWORD}\" }\n"),
+            (
+                "apps/NAME-web/compose.yaml",
+                "services:\n  web:\n    image: web:1\n    environment: { DB_PASSWORD: \"${DB_PASSWORD}\" }\n",
+            ),
             (".gitignore", ".env\n"),
         ],
         untracked: &[("apps/NAME-web/.env", "DB_PASSWORD=hunter2hunter2\n")],
@@ -76,8 +97,14 @@ const LAYOUTS: &[Layout] = &[
     Layout {
         name: "hosts/<target>/*",
         files: &[
-            ("hosts/nas/NAME-web/compose.yaml", "services:\n  web: { image: \"web:1\" }\n"),
-            ("hosts/pi/NAME-dns/compose.yaml", "services:\n  dns: { image: \"web:1\" }\n"),
+            (
+                "hosts/nas/NAME-web/compose.yaml",
+                "services:\n  web: { image: \"web:1\" }\n",
+            ),
+            (
+                "hosts/pi/NAME-dns/compose.yaml",
+                "services:\n  dns: { image: \"web:1\" }\n",
+            ),
         ],
         untracked: &[],
         app: "NAME-web",
@@ -86,7 +113,10 @@ const LAYOUTS: &[Layout] = &[
     Layout {
         name: "configuration files beside the compose file",
         files: &[
-            ("apps/NAME-web/compose.yaml", "services:\n  web:\n    image: web:1\n    volumes:\n      - ./conf:/conf:ro\n      - ./data:/data\n      - type: tmpfs\n        target: /scratch\n    configs: [motd]\nconfigs:\n  motd: { file: ./motd.txt }\n"),
+            (
+                "apps/NAME-web/compose.yaml",
+                "services:\n  web:\n    image: web:1\n    volumes:\n      - ./conf:/conf:ro\n      - ./data:/data\n      - type: tmpfs\n        target: /scratch\n    configs: [motd]\nconfigs:\n  motd: { file: ./motd.txt }\n",
+            ),
             ("apps/NAME-web/conf/site.conf", "listen 80\n"),
             ("apps/NAME-web/motd.txt", "hello\n"),
         ],
@@ -107,8 +137,14 @@ const LAYOUTS: &[Layout] = &[
     Layout {
         name: "a driftless.yaml that names everything",
         files: &[
-            ("driftless.yaml", "apps:\n  NAME-web: { path: deploy/site, health: { bake: 1s }, drift: correct }\n"),
-            ("deploy/site/compose.yaml", "services:\n  web: { image: \"web:1\", ports: [\"127.0.0.1::8080\"], deploy: { replicas: 2, resources: { limits: { memory: 64M } } } }\n"),
+            (
+                "driftless.yaml",
+                "apps:\n  NAME-web: { path: deploy/site, health: { bake: 1s }, drift: correct }\n",
+            ),
+            (
+                "deploy/site/compose.yaml",
+                "services:\n  web: { image: \"web:1\", ports: [\"127.0.0.1::8080\"], deploy: { replicas: 2, resources: { limits: { memory: 64M } } } }\n",
+            ),
         ],
         untracked: &[],
         app: "NAME-web",
@@ -129,7 +165,10 @@ fn first_hour(engine: &'static Engine, layout: &Layout) {
         repo.write(&at(path), at(text));
     }
     let env = TestEnv::on(engine);
-    env.write_config("config.yaml", &format!("targets: {{ nas: {{ docker: {} }} }}\n", engine.docker_host()));
+    env.write_config(
+        "config.yaml",
+        &format!("targets: {{ nas: {{ docker: {} }} }}\n", engine.docker_host()),
+    );
     if !layout.untracked.is_empty() {
         drop(env.run(&repo.path(), &["plan"]).code(3).complains("vars/"));
         for (_, text) in layout.untracked {
@@ -138,7 +177,11 @@ fn first_hour(engine: &'static Engine, layout: &Layout) {
     }
     let app = at(layout.app);
     // A root app is named after its repository.
-    let app = if app.is_empty() { repo.path().file_name().unwrap().to_str().unwrap().to_owned() } else { app };
+    let app = if app.is_empty() {
+        repo.path().file_name().unwrap().to_str().unwrap().to_owned()
+    } else {
+        app
+    };
     let folder = repo.path();
     let run = |arguments: &[&str]| env.run(&folder, arguments);
     drop(run(&["validate"]));

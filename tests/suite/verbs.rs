@@ -19,14 +19,22 @@ impl Stage {
     fn on(engine: &'static Engine) -> Self {
         let app = engine.unique("verbs");
         let repo = Repo::with(&[
-            ("driftless.yaml", &format!("apps:\n  {app}: {{ path: stack, health: {{ bake: 1s }} }}\n")),
+            (
+                "driftless.yaml",
+                &format!("apps:\n  {app}: {{ path: stack, health: {{ bake: 1s }} }}\n"),
+            ),
             (
                 "stack/compose.yaml",
                 "services:\n  api:\n    image: web:1\n    restart: unless-stopped\n    volumes: [\"data:/data\"]\nvolumes:\n  data:\n",
             ),
         ]);
         let env = TestEnv::on(engine).var("USER", "ada");
-        Self { env, repo, app, engine }
+        Self {
+            env,
+            repo,
+            app,
+            engine,
+        }
     }
 
     #[track_caller]
@@ -48,9 +56,16 @@ impl Stage {
     fn ship(&self, image: &str) {
         let file = self.repo.path().join("stack/compose.yaml");
         let text = std::fs::read_to_string(&file).unwrap();
-        let lines = text.lines().map(|line| if line.contains("image:") { format!("    image: {image}\n") } else { format!("{line}\n") });
+        let lines = text.lines().map(|line| {
+            if line.contains("image:") {
+                format!("    image: {image}\n")
+            } else {
+                format!("{line}\n")
+            }
+        });
         let text: String = lines.collect();
-        self.repo.commit_file("stack/compose.yaml", &text, &format!("ship {image}"));
+        self.repo
+            .commit_file("stack/compose.yaml", &text, &format!("ship {image}"));
     }
 
     fn container(&self) -> String {
@@ -59,7 +74,10 @@ impl Stage {
 
     #[track_caller]
     fn sync(&self) -> String {
-        self.json(&["status", &self.app], 0)["items"][0]["sync"].as_str().unwrap().to_owned()
+        self.json(&["status", &self.app], 0)["items"][0]["sync"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     }
 }
 
@@ -222,11 +240,20 @@ fn an_absent_engine_is_unknown_and_status_goes_on() {
     let env = TestEnv::new();
     let repo = Repo::with(&[("compose.yaml", "services:\n  api:\n    image: web:1\n")]);
     let status = env.run(&repo.path(), &["status", "-o", "json"]).success().json();
-    assert_eq!((&status["items"][0]["sync"], &status["items"][0]["health"]), (&"unknown".into(), &"unknown".into()));
+    assert_eq!(
+        (&status["items"][0]["sync"], &status["items"][0]["health"]),
+        (&"unknown".into(), &"unknown".into())
+    );
     assert!(status["items"][0]["error"].as_str().unwrap().len() > 10);
     drop(env.run(&repo.path(), &["drift"]).code(5));
-    drop(env.run(&repo.path(), &["why", "infra"]).success().says("driftless doctor"));
+    drop(
+        env.run(&repo.path(), &["why", "infra"])
+            .success()
+            .says("driftless doctor"),
+    );
     let mut watch = env.start(&repo.path(), &["status", "-w"]);
     watch.wait_to_say("unknown", Duration::from_secs(20));
-    wait_until("it still runs", Duration::from_secs(1), || watch.stdout().contains("infra"));
+    wait_until("it still runs", Duration::from_secs(1), || {
+        watch.stdout().contains("infra")
+    });
 }

@@ -46,7 +46,9 @@ pub enum Role {
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// Nothing of ours is called that.
-    #[error("no such role: {0:?}; there are web, proxy, database, migrate, job catalogue FILE, watch URL and check URL")]
+    #[error(
+        "no such role: {0:?}; there are web, proxy, database, migrate, job catalogue FILE, watch URL and check URL"
+    )]
     Role(Vec<String>),
     /// What it needs is not there.
     #[error("{what}")]
@@ -92,8 +94,17 @@ impl Role {
 }
 
 /// Runs `role` until it is done or `stop` is cancelled.
-pub async fn run(role: Role, variables: Variables, say: Say, stop: CancellationToken) -> Result<(), ServerError> {
-    let port = |default| variables("PORT").and_then(|text| text.parse().ok()).unwrap_or(default);
+pub async fn run(
+    role: Role,
+    variables: Variables,
+    say: Say,
+    stop: CancellationToken,
+) -> Result<(), ServerError> {
+    let port = |default| {
+        variables("PORT")
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(default)
+    };
     match role {
         Role::Web => shop::web(port(8080), variables.clone(), say, stop).await,
         Role::Proxy(file) => http::proxy(&file, say, stop).await,
@@ -101,7 +112,10 @@ pub async fn run(role: Role, variables: Variables, say: Say, stop: CancellationT
         Role::Migrate => shop::migrate(&variables, &say).await,
         Role::Catalogue(file) => shop::catalogue(&file, &variables, &say),
         Role::Watch(url) => check::watch(&url, &say, &stop).await,
-        Role::Check(url) => check::once(&url).await.map(|told| say(&told)).map_err(ServerError::Unhealthy),
+        Role::Check(url) => check::once(&url)
+            .await
+            .map(|told| say(&told))
+            .map_err(ServerError::Unhealthy),
     }
 }
 

@@ -91,7 +91,10 @@ struct Desk {
 impl Operator for Desk {
     fn inputs(&self, _: &GitSource, _: &App) -> Result<Inputs, Failure> {
         *self.asked.lock().expect("lock") += 1;
-        Ok(Inputs { variables: self.variables.lock().expect("lock").clone(), ..Inputs::default() })
+        Ok(Inputs {
+            variables: self.variables.lock().expect("lock").clone(),
+            ..Inputs::default()
+        })
     }
     fn permit(&self, _: &AppName) -> Permit {
         Permit::default()
@@ -121,7 +124,9 @@ enum Script {
     Slow(Duration),
     /// Until its waits are cancelled.
     Hang,
-    Fail { retry: bool },
+    Fail {
+        retry: bool,
+    },
     Break,
 }
 
@@ -136,15 +141,21 @@ impl Scripted {
         let mut turns = self.turns.lock().expect("lock");
         let app = turn.key.app.to_string();
         assert!(
-            !turns.iter().any(|other| other.app == app && other.ended.is_none()),
+            !turns
+                .iter()
+                .any(|other| other.app == app && other.ended.is_none()),
             "two runs of {app} at once"
         );
         turns.push(Turned {
             app,
             commit: turn.commit.subject.clone(),
-            image: turn.desired.project.services.values().next().map_or(String::new(), |service| {
-                service.image.value.clone()
-            }),
+            image: turn
+                .desired
+                .project
+                .services
+                .values()
+                .next()
+                .map_or(String::new(), |service| service.image.value.clone()),
             trigger: turn.trigger.clone(),
             began: Instant::now(),
             ended: None,
@@ -177,11 +188,15 @@ impl Scripted {
 fn settle(turn: &Turn, world: &World) -> End {
     let history = world.history.as_ref();
     let state = history.state(&turn.key).expect("state");
-    let effective = state.effective.and_then(|number| history.summary(&turn.key, number).expect("summary"));
+    let effective = state
+        .effective
+        .and_then(|number| history.summary(&turn.key, number).expect("summary"));
     if effective.is_some_and(|summary| summary.content == turn.desired.content) {
         return End::NoChange;
     }
-    history.claim(&turn.key, &engine_id(), &turn.desired.project.name).expect("claim");
+    history
+        .claim(&turn.key, &engine_id(), &turn.desired.project.name)
+        .expect("claim");
     let record = Record {
         key: turn.key.clone(),
         number: 0,
@@ -212,7 +227,10 @@ fn settle(turn: &Turn, world: &World) -> End {
         ..state
     };
     history.save_state(&turn.key, &state).expect("save");
-    End::Stable { healed: false, calls: 1 }
+    End::Stable {
+        healed: false,
+        calls: 1,
+    }
 }
 
 fn failure(retry: bool) -> End {
@@ -231,7 +249,12 @@ fn failure(retry: bool) -> End {
 impl Crank for Scripted {
     async fn cycle(&self, turn: &Turn, world: &World, stop: &CancellationToken) -> Run {
         let index = self.note(turn, false);
-        let script = self.scripts.lock().expect("lock").get(turn.key.app.as_str()).cloned();
+        let script = self
+            .scripts
+            .lock()
+            .expect("lock")
+            .get(turn.key.app.as_str())
+            .cloned();
         let end = match script {
             None => {
                 tokio::time::sleep(Duration::from_millis(200)).await;
@@ -244,7 +267,9 @@ impl Crank for Scripted {
             Some(Script::Hang) => {
                 turn.waits.cancelled().await;
                 if stop.is_cancelled() {
-                    End::Stopped { stood: "service/web".to_owned() }
+                    End::Stopped {
+                        stood: "service/web".to_owned(),
+                    }
                 } else {
                     End::Superseded
                 }
@@ -261,10 +286,21 @@ impl Crank for Scripted {
     async fn down(&self, turn: &Turn, world: &World, _: &CancellationToken) -> Run {
         assert!(turn.options.delete_volumes.is_empty());
         let index = self.note(turn, true);
-        let state = AppState { effective: None, ..world.history.state(&turn.key).expect("state") };
+        let state = AppState {
+            effective: None,
+            ..world.history.state(&turn.key).expect("state")
+        };
         world.history.save_state(&turn.key, &state).expect("save");
         world.history.unclaim(&turn.key).expect("unclaim");
-        self.close(index, turn, world, End::Stable { healed: false, calls: 1 })
+        self.close(
+            index,
+            turn,
+            world,
+            End::Stable {
+                healed: false,
+                calls: 1,
+            },
+        )
     }
 }
 
@@ -327,7 +363,12 @@ impl Bed {
 
     fn remove(&self, path: &str) {
         let path = self.repo().join(path);
-        if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }.expect("remove");
+        if path.is_dir() {
+            std::fs::remove_dir_all(path)
+        } else {
+            std::fs::remove_file(path)
+        }
+        .expect("remove");
     }
 
     fn commit(&self, subject: &str) {
@@ -338,7 +379,8 @@ impl Bed {
 
     fn supervisor(&self) -> Supervisor {
         let location = Location::Local(self.repo());
-        let source = GitSource::open(SourceSpec::new(location, self.folder.path().join("mirrors"))).expect("a source");
+        let source =
+            GitSource::open(SourceSpec::new(location, self.folder.path().join("mirrors"))).expect("a source");
         let world = World {
             instance: "test".try_into().expect("a name"),
             history: Arc::clone(&self.history) as Arc<dyn History>,
@@ -348,9 +390,16 @@ impl Bed {
         };
         Supervisor {
             world,
-            sources: vec![Followed { source: Arc::new(source), interval: MINUTE, targets: Vec::new() }],
+            sources: vec![Followed {
+                source: Arc::new(source),
+                interval: MINUTE,
+                targets: Vec::new(),
+            }],
             operator: Arc::clone(&self.desk) as Arc<dyn Operator>,
-            pace: Pace { dice: || 1.0, ..Pace::default() },
+            pace: Pace {
+                dice: || 1.0,
+                ..Pace::default()
+            },
             crank: Arc::clone(&self.crank) as Arc<dyn Crank>,
         }
     }
@@ -364,7 +413,14 @@ impl Bed {
     }
 
     fn turns(&self, app: &str) -> Vec<Turned> {
-        self.crank.turns.lock().expect("lock").iter().filter(|turn| turn.app == app).cloned().collect()
+        self.crank
+            .turns
+            .lock()
+            .expect("lock")
+            .iter()
+            .filter(|turn| turn.app == app)
+            .cloned()
+            .collect()
     }
 
     /// Turns of `app` for its first look at a commit, as `subject image`.
@@ -379,7 +435,10 @@ impl Bed {
     fn key(&self, app: &str) -> AppKey {
         let root = self.repo().canonicalize().unwrap_or_else(|_| self.repo());
         let id = Location::Local(root).source_id().expect("an id");
-        AppKey { source: id, app: app.try_into().expect("a name") }
+        AppKey {
+            source: id,
+            app: app.try_into().expect("a name"),
+        }
     }
 
     fn state(&self, app: &str) -> AppState {
@@ -387,7 +446,9 @@ impl Bed {
     }
 
     fn last_error(&self, app: &str) -> String {
-        self.state(app).last_error.map_or(String::new(), |error| error.code)
+        self.state(app)
+            .last_error
+            .map_or(String::new(), |error| error.code)
     }
 
     /// Waits (in set time) until it is so.
@@ -424,17 +485,25 @@ impl Bed {
 
 fn commit(repository: &git2::Repository, subject: &str, parent: Option<&git2::Commit<'_>>) -> git2::Oid {
     let mut index = repository.index().expect("index");
-    index.add_all(["*"], git2::IndexAddOption::DEFAULT, None).expect("add");
+    index
+        .add_all(["*"], git2::IndexAddOption::DEFAULT, None)
+        .expect("add");
     index.update_all(["*"], None).expect("update");
     index.write().expect("write");
-    let tree = repository.find_tree(index.write_tree().expect("tree")).expect("tree");
-    let who = git2::Signature::new("Ada", "ada@example.com", &git2::Time::new(1_790_000_000, 0)).expect("who");
+    let tree = repository
+        .find_tree(index.write_tree().expect("tree"))
+        .expect("tree");
+    let who =
+        git2::Signature::new("Ada", "ada@example.com", &git2::Time::new(1_790_000_000, 0)).expect("who");
     let parents: Vec<&git2::Commit<'_>> = parent.into_iter().collect();
-    let id = repository.commit(None, &who, &who, subject, &tree, &parents).expect("commit");
-    repository.reference("refs/heads/main", id, true, subject).expect("ref");
+    let id = repository
+        .commit(None, &who, &who, subject, &tree, &parents)
+        .expect("commit");
+    repository
+        .reference("refs/heads/main", id, true, subject)
+        .expect("ref");
     id
 }
-
 
 #[tokio::test(start_paused = true)]
 async fn unchanged_poll_renders_nothing_and_a_tick_looks_once() {
@@ -443,9 +512,15 @@ async fn unchanged_poll_renders_nothing_and_a_tick_looks_once() {
         bed.for_minutes(10).await;
         let turns = bed.turns("web");
         assert_eq!(bed.commits("web"), ["first web:1"]);
-        assert!((9..=12).contains(&turns.len()), "one look an interval: {}", turns.len());
         assert!(
-            turns.iter().all(|turn| Arc::ptr_eq(&turn.desired, &turns[0].desired)),
+            (9..=12).contains(&turns.len()),
+            "one look an interval: {}",
+            turns.len()
+        );
+        assert!(
+            turns
+                .iter()
+                .all(|turn| Arc::ptr_eq(&turn.desired, &turns[0].desired)),
             "it was rendered again"
         );
     })
@@ -457,17 +532,22 @@ async fn newest_commit_ends_the_waits_of_an_older_one_and_goes_next() {
     let bed = Bed::new(&[("web", "web:1")]);
     bed.script("web", Some(Script::Hang));
     bed.live(async {
-        bed.until("the first run hangs", |bed| bed.turns("web").len() == 1).await;
+        bed.until("the first run hangs", |bed| bed.turns("web").len() == 1)
+            .await;
         bed.app("web", "web:2");
         bed.commit("second");
-        bed.until("the second run begins", |bed| bed.turns("web").len() == 2).await;
+        bed.until("the second run begins", |bed| bed.turns("web").len() == 2)
+            .await;
         let turns = bed.turns("web");
         assert_eq!(turns[0].ended, Some(turns[1].began), "it goes next, at once");
         assert_eq!(bed.commits("web"), ["first web:1", "second web:2"]);
         bed.script("web", None);
         bed.app("web", "web:3");
         bed.commit("third");
-        bed.until("the third is settled", |bed| bed.state("web").effective == Some(1)).await;
+        bed.until("the third is settled", |bed| {
+            bed.state("web").effective == Some(1)
+        })
+        .await;
         assert_eq!(bed.commits("web").last().map(String::as_str), Some("third web:3"));
     })
     .await;
@@ -478,14 +558,21 @@ async fn requests_that_come_during_a_run_become_one_run_of_the_newest() {
     let bed = Bed::new(&[("web", "web:1")]);
     bed.script("web", Some(Script::Slow(MINUTE * 20)));
     bed.live(async {
-        bed.until("the first run begins", |bed| bed.turns("web").len() == 1).await;
+        bed.until("the first run begins", |bed| bed.turns("web").len() == 1)
+            .await;
         for version in 2..=4 {
             bed.app("web", &format!("web:{version}"));
             bed.commit(&format!("c{version}"));
             bed.for_minutes(3).await;
         }
-        bed.until("a second run ends", |bed| bed.turns("web").iter().filter(|turn| turn.ended.is_some()).count() == 2)
-            .await;
+        bed.until("a second run ends", |bed| {
+            bed.turns("web")
+                .iter()
+                .filter(|turn| turn.ended.is_some())
+                .count()
+                == 2
+        })
+        .await;
         assert_eq!(bed.commits("web"), ["first web:1", "c4 web:4"]);
     })
     .await;
@@ -496,14 +583,21 @@ async fn a_commit_that_does_not_change_an_app_does_not_disturb_its_run() {
     let bed = Bed::new(&[("web", "web:1"), ("blog", "blog:1")]);
     bed.script("web", Some(Script::Hang));
     bed.live(async {
-        bed.until("web hangs, blog runs", |bed| bed.state("blog").effective.is_some()).await;
+        bed.until("web hangs, blog runs", |bed| {
+            bed.state("blog").effective.is_some()
+        })
+        .await;
         bed.app("blog", "blog:2");
         bed.commit("second");
-        bed.until("blog follows", |bed| bed.commits("blog").len() == 2).await;
+        bed.until("blog follows", |bed| bed.commits("blog").len() == 2)
+            .await;
         bed.for_minutes(5).await;
         let web = bed.turns("web");
         assert_eq!(web.len(), 1);
-        assert_eq!(web[0].ended, None, "its waits were cancelled by an unrelated commit");
+        assert_eq!(
+            web[0].ended, None,
+            "its waits were cancelled by an unrelated commit"
+        );
     })
     .await;
 }
@@ -511,11 +605,15 @@ async fn a_commit_that_does_not_change_an_app_does_not_disturb_its_run() {
 #[tokio::test(start_paused = true)]
 async fn one_bad_app_does_not_stop_others_and_is_recorded_once() {
     let bed = Bed::new(&[("web", "web:1")]);
-    bed.write("apps/bad/compose.yaml", "services:\n  one:\n    image: x:1\n    replica: 3\n");
+    bed.write(
+        "apps/bad/compose.yaml",
+        "services:\n  one:\n    image: x:1\n    replica: 3\n",
+    );
     bed.commit("second");
     bed.script("web", None);
     bed.live(async {
-        bed.until("web runs", |bed| bed.state("web").effective.is_some()).await;
+        bed.until("web runs", |bed| bed.state("web").effective.is_some())
+            .await;
         bed.for_minutes(10).await;
         assert!(bed.turns("bad").is_empty());
         assert_eq!(bed.last_error("bad"), "E0207");
@@ -524,7 +622,8 @@ async fn one_bad_app_does_not_stop_others_and_is_recorded_once() {
         assert_eq!(runs[0].exit_code, 3);
         bed.app("bad", "good:1");
         bed.commit("third");
-        bed.until("the fix runs", |bed| bed.state("bad").effective.is_some()).await;
+        bed.until("the fix runs", |bed| bed.state("bad").effective.is_some())
+            .await;
         assert_eq!(bed.last_error("bad"), "");
     })
     .await;
@@ -535,11 +634,14 @@ async fn a_run_that_breaks_off_is_a_failure_of_its_app_alone() {
     let bed = Bed::new(&[("web", "web:1"), ("blog", "blog:1")]);
     bed.script("web", Some(Script::Break));
     bed.live(async {
-        bed.until("both were tried", |bed| bed.turns("web").len() > 1 && bed.state("blog").effective.is_some())
-            .await;
+        bed.until("both were tried", |bed| {
+            bed.turns("web").len() > 1 && bed.state("blog").effective.is_some()
+        })
+        .await;
         assert_eq!(bed.last_error("web"), INTERRUPTED);
         bed.script("web", None);
-        bed.until("it recovers", |bed| bed.state("web").effective.is_some()).await;
+        bed.until("it recovers", |bed| bed.state("web").effective.is_some())
+            .await;
     })
     .await;
 }
@@ -549,7 +651,8 @@ async fn failures_back_off_and_a_commit_cuts_the_wait_short() {
     let bed = Bed::new(&[("web", "web:1")]);
     bed.script("web", Some(Script::Fail { retry: true }));
     bed.live(async {
-        bed.until("ten failures", |bed| bed.turns("web").len() == 10).await;
+        bed.until("ten failures", |bed| bed.turns("web").len() == 10)
+            .await;
         let began: Vec<Instant> = bed.turns("web").iter().map(|turn| turn.began).collect();
         let waits: Vec<u64> = began.windows(2).map(|two| (two[1] - two[0]).as_secs()).collect();
         assert_eq!(waits, [2, 4, 8, 16, 32, 64, 128, 256, 300]);
@@ -557,10 +660,12 @@ async fn failures_back_off_and_a_commit_cuts_the_wait_short() {
         bed.script("web", None);
         bed.app("web", "web:2");
         bed.commit("second");
-        bed.until("the fix runs", |bed| bed.turns("web").len() == 11).await;
+        bed.until("the fix runs", |bed| bed.turns("web").len() == 11)
+            .await;
         let fix = bed.turns("web")[10].began;
         assert!(fix - began[9] <= MINUTE * 2, "it waited for the back-off");
-        bed.until("the note is gone", |bed| bed.state("web").next_attempt.is_none()).await;
+        bed.until("the note is gone", |bed| bed.state("web").next_attempt.is_none())
+            .await;
     })
     .await;
 }
@@ -571,7 +676,11 @@ async fn what_only_a_commit_can_end_is_looked_at_slowly() {
     bed.script("web", Some(Script::Fail { retry: false }));
     bed.live(async {
         bed.for_minutes(11).await;
-        assert_eq!(bed.turns("web").len(), 3, "at once, after five minutes, after ten");
+        assert_eq!(
+            bed.turns("web").len(),
+            3,
+            "at once, after five minutes, after ten"
+        );
     })
     .await;
 }
@@ -586,17 +695,20 @@ async fn slow_apps_do_not_delay_others_beyond_an_interval() {
         bed.script(app, Some(Script::Slow(MINUTE * 30)));
     }
     bed.live(async {
-        bed.until("the first eight began", |bed| bed.crank.turns.lock().expect("lock").len() >= 8).await;
+        bed.until("the first eight began", |bed| {
+            bed.crank.turns.lock().expect("lock").len() >= 8
+        })
+        .await;
         assert!(bed.turns("web").is_empty(), "eight at once");
-        bed.until("web runs", |bed| bed.state("web").effective.is_some()).await;
+        bed.until("web runs", |bed| bed.state("web").effective.is_some())
+            .await;
         assert!(bed.began.elapsed() <= MINUTE + Duration::from_secs(2));
         bed.stop.leave.cancel();
     })
     .await;
 }
 
-const ORDERED: &str =
-    "apps:\n  db: { path: apps/db }\n  web: { path: apps/web, after: [db] }\n";
+const ORDERED: &str = "apps:\n  db: { path: apps/db }\n  web: { path: apps/web, after: [db] }\n";
 
 #[tokio::test(start_paused = true)]
 async fn an_app_follows_those_that_it_names_in_after() {
@@ -605,7 +717,8 @@ async fn an_app_follows_those_that_it_names_in_after() {
     bed.commit("second");
     bed.script("db", Some(Script::Slow(Duration::from_secs(90))));
     bed.live(async {
-        bed.until("web runs", |bed| bed.state("web").effective.is_some()).await;
+        bed.until("web runs", |bed| bed.state("web").effective.is_some())
+            .await;
         assert!(bed.turns("db")[0].ended <= Some(bed.turns("web")[0].began));
     })
     .await;
@@ -625,7 +738,8 @@ async fn a_failed_predecessor_is_named_and_its_dependents_follow_once_it_is_well
         assert!(error.text.contains("`db`"), "{}", error.text);
         assert_eq!(bed.history.runs(&bed.key("web"), 100).expect("runs").len(), 1);
         bed.script("db", None);
-        bed.until("web follows", |bed| bed.state("web").effective.is_some()).await;
+        bed.until("web follows", |bed| bed.state("web").effective.is_some())
+            .await;
     })
     .await;
 }
@@ -633,25 +747,43 @@ async fn a_failed_predecessor_is_named_and_its_dependents_follow_once_it_is_well
 #[tokio::test(start_paused = true)]
 async fn manual_apps_get_nothing_new_but_are_kept() {
     let bed = Bed::new(&[("web", "web:1")]);
-    bed.live(bed.until("web runs", |bed| bed.state("web").effective.is_some())).await;
-    let bed = Bed { stop: Stop::new(), ..bed };
-    bed.write("driftless.yaml", "apps:\n  web: { path: apps/web, sync: manual }\n");
+    bed.live(bed.until("web runs", |bed| bed.state("web").effective.is_some()))
+        .await;
+    let bed = Bed {
+        stop: Stop::new(),
+        ..bed
+    };
+    bed.write(
+        "driftless.yaml",
+        "apps:\n  web: { path: apps/web, sync: manual }\n",
+    );
     bed.app("web", "web:2");
     bed.commit("second");
     let before = bed.turns("web").len();
     bed.live(bed.for_minutes(5)).await;
     let after = bed.turns("web");
     assert!(after.len() > before, "what runs is looked at");
-    assert!(after.iter().all(|turn| turn.image == "web:1"), "nothing new is applied");
+    assert!(
+        after.iter().all(|turn| turn.image == "web:1"),
+        "nothing new is applied"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_operators_files_are_read_anew_without_a_commit() {
     let bed = Bed::new(&[("web", "web:${TAG-1}")]);
     bed.live(async {
-        bed.until("web runs", |bed| bed.state("web").effective.is_some()).await;
-        bed.desk.variables.lock().expect("lock").insert("TAG".to_owned(), "2".to_owned());
-        bed.until("it is rendered again", |bed| bed.turns("web").iter().any(|turn| turn.image == "web:2")).await;
+        bed.until("web runs", |bed| bed.state("web").effective.is_some())
+            .await;
+        bed.desk
+            .variables
+            .lock()
+            .expect("lock")
+            .insert("TAG".to_owned(), "2".to_owned());
+        bed.until("it is rendered again", |bed| {
+            bed.turns("web").iter().any(|turn| turn.image == "web:2")
+        })
+        .await;
     })
     .await;
 }
@@ -665,12 +797,19 @@ async fn eight() -> Bed {
 
 impl Bed {
     async fn settled(&self) {
-        self.until("all are settled", |bed| (1..=8).all(|n| bed.state(&format!("app{n}")).effective.is_some())).await;
+        self.until("all are settled", |bed| {
+            (1..=8).all(|n| bed.state(&format!("app{n}")).effective.is_some())
+        })
+        .await;
     }
 
     fn downs(&self) -> Vec<String> {
         let turns = self.crank.turns.lock().expect("lock");
-        turns.iter().filter(|turn| turn.down).map(|turn| turn.app.clone()).collect()
+        turns
+            .iter()
+            .filter(|turn| turn.down)
+            .map(|turn| turn.app.clone())
+            .collect()
     }
 }
 
@@ -689,7 +828,8 @@ async fn an_app_that_is_gone_from_git_is_taken_down_after_ten_minutes() {
         assert_eq!(bed.downs(), ["app3"], "once, and no other");
         bed.app("app3", "x:2");
         bed.commit("with app3");
-        bed.until("it is back", |bed| bed.state("app3").effective.is_some()).await;
+        bed.until("it is back", |bed| bed.state("app3").effective.is_some())
+            .await;
         assert!(bed.state("app3").vanished.is_none());
     })
     .await;
@@ -733,12 +873,20 @@ async fn many_apps_that_are_gone_at_once_are_a_persons_decision() {
 #[tokio::test(start_paused = true)]
 async fn prune_none_leaves_a_vanished_app() {
     let bed = eight().await;
-    let declared: String = (1..=8).map(|n| format!("  app{n}: {{ path: apps/app{n}, prune: none }}\n")).collect();
+    let declared: String = (1..=8)
+        .map(|n| format!("  app{n}: {{ path: apps/app{n}, prune: none }}\n"))
+        .collect();
     bed.write("driftless.yaml", &format!("apps:\n{declared}"));
     bed.commit("second");
     bed.live(async {
         bed.settled().await;
-        bed.write("driftless.yaml", &format!("apps:\n{}", declared.replacen("  app1: { path: apps/app1, prune: none }\n", "", 1)));
+        bed.write(
+            "driftless.yaml",
+            &format!(
+                "apps:\n{}",
+                declared.replacen("  app1: { path: apps/app1, prune: none }\n", "", 1)
+            ),
+        );
         bed.commit("without app1");
         bed.for_minutes(30).await;
         assert!(bed.downs().is_empty());
@@ -770,19 +918,34 @@ async fn a_deleted_branch_or_repository_changes_nothing_and_recovers_by_itself()
     bed.live(async {
         bed.settled().await;
         let repository = git2::Repository::open(bed.repo()).expect("open");
-        let head = repository.head().expect("head").peel_to_commit().expect("commit").id();
-        repository.find_reference("refs/heads/main").expect("ref").delete().expect("delete");
-        bed.until("it is said", |bed| !bed.last_error("app1").is_empty()).await;
-        repository.reference("refs/heads/main", head, true, "back").expect("ref");
-        bed.until("it recovers", |bed| bed.last_error("app1").is_empty()).await;
+        let head = repository
+            .head()
+            .expect("head")
+            .peel_to_commit()
+            .expect("commit")
+            .id();
+        repository
+            .find_reference("refs/heads/main")
+            .expect("ref")
+            .delete()
+            .expect("delete");
+        bed.until("it is said", |bed| !bed.last_error("app1").is_empty())
+            .await;
+        repository
+            .reference("refs/heads/main", head, true, "back")
+            .expect("ref");
+        bed.until("it recovers", |bed| bed.last_error("app1").is_empty())
+            .await;
         let (here, away) = (bed.repo(), bed.folder.path().join("away"));
         std::fs::rename(&here, &away).expect("rename");
-        bed.until("it is said", |bed| bed.last_error("app1") == "E0406").await;
+        bed.until("it is said", |bed| bed.last_error("app1") == "E0406")
+            .await;
         bed.for_minutes(60).await;
         std::fs::rename(&away, &here).expect("rename");
         bed.app("app1", "x:2");
         bed.commit("after");
-        bed.until("it follows again", |bed| bed.commits("app1").len() == 2).await;
+        bed.until("it follows again", |bed| bed.commits("app1").len() == 2)
+            .await;
         assert!(bed.downs().is_empty());
     })
     .await;
@@ -794,16 +957,28 @@ async fn a_rewritten_history_is_followed_and_an_unrelated_one_is_not() {
     bed.app("web", "web:2");
     bed.commit("second");
     bed.live(async {
-        bed.until("web runs", |bed| bed.state("web").effective.is_some()).await;
+        bed.until("web runs", |bed| bed.state("web").effective.is_some())
+            .await;
         let repository = git2::Repository::open(bed.repo()).expect("open");
-        let first = repository.head().expect("head").peel_to_commit().expect("commit").parent(0).expect("first");
+        let first = repository
+            .head()
+            .expect("head")
+            .peel_to_commit()
+            .expect("commit")
+            .parent(0)
+            .expect("first");
         bed.app("web", "web:3");
         let _ = commit(&repository, "rewritten", Some(&first));
-        bed.until("it is followed", |bed| bed.commits("web").last().is_some_and(|last| last == "rewritten web:3"))
-            .await;
+        bed.until("it is followed", |bed| {
+            bed.commits("web")
+                .last()
+                .is_some_and(|last| last == "rewritten web:3")
+        })
+        .await;
         bed.app("web", "web:4");
         let _ = commit(&repository, "another repository", None);
-        bed.until("it is said", |bed| bed.last_error("web") == "E0423").await;
+        bed.until("it is said", |bed| bed.last_error("web") == "E0423")
+            .await;
         bed.for_minutes(10).await;
         assert!(bed.turns("web").iter().all(|turn| turn.image != "web:4"));
     })
@@ -817,12 +992,14 @@ async fn a_wrong_driftless_yaml_changes_nothing_for_any_app() {
         bed.settled().await;
         bed.write("driftless.yaml", "apps: [\n");
         bed.commit("broken");
-        bed.until("it is said", |bed| !bed.last_error("app1").is_empty()).await;
+        bed.until("it is said", |bed| !bed.last_error("app1").is_empty())
+            .await;
         bed.for_minutes(60).await;
         assert!(bed.downs().is_empty());
         bed.remove("driftless.yaml");
         bed.commit("repaired");
-        bed.until("it recovers", |bed| bed.last_error("app1").is_empty()).await;
+        bed.until("it recovers", |bed| bed.last_error("app1").is_empty())
+            .await;
     })
     .await;
 }
@@ -832,10 +1009,23 @@ async fn a_drain_ends_runs_at_a_step_and_says_how_many() {
     let bed = Bed::new(&[("web", "web:1"), ("blog", "blog:1")]);
     bed.script("web", Some(Script::Hang));
     bed.script("blog", Some(Script::Slow(Duration::from_secs(5))));
-    let ended = bed.live(bed.until("both run", |bed| bed.turns("web").len() + bed.turns("blog").len() == 2)).await;
-    assert_eq!(ended, Ended { drained: 2, left: Vec::new() });
+    let ended = bed
+        .live(bed.until("both run", |bed| {
+            bed.turns("web").len() + bed.turns("blog").len() == 2
+        }))
+        .await;
+    assert_eq!(
+        ended,
+        Ended {
+            drained: 2,
+            left: Vec::new()
+        }
+    );
     assert!(bed.turns("web")[0].ended.is_some());
-    assert!(bed.turns("blog")[0].ended.is_some(), "a call that is under way is finished");
+    assert!(
+        bed.turns("blog")[0].ended.is_some(),
+        "a call that is under way is finished"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -854,8 +1044,16 @@ async fn a_second_signal_leaves_at_once_and_names_what_was_left() {
 #[tokio::test(start_paused = true)]
 async fn a_restart_does_not_repeat_what_is_settled() {
     let bed = Bed::new(&[("web", "web:1")]);
-    bed.live(bed.until("web runs", |bed| bed.state("web").effective.is_some())).await;
-    let bed = Bed { stop: Stop::new(), ..bed };
+    bed.live(bed.until("web runs", |bed| bed.state("web").effective.is_some()))
+        .await;
+    let bed = Bed {
+        stop: Stop::new(),
+        ..bed
+    };
     bed.live(bed.for_minutes(3)).await;
-    assert_eq!(bed.commits("web"), ["first web:1"], "after a restart it is a tick");
+    assert_eq!(
+        bed.commits("web"),
+        ["first web:1"],
+        "after a restart it is a tick"
+    );
 }

@@ -47,7 +47,9 @@ impl Asker<'_> {
 
     /// Whether an object bears this project's label.
     pub fn in_project(&self, labels: &Labels) -> bool {
-        labels.get(compose::PROJECT).is_some_and(|project| project == self.project.as_str())
+        labels
+            .get(compose::PROJECT)
+            .is_some_and(|project| project == self.project.as_str())
     }
 
     /// Whether a container with these labels belongs into an observation.
@@ -193,20 +195,31 @@ pub(super) fn read(raw: Bytes, asker: Option<Asker<'_>>) -> Option<Container> {
         None => Owner::Unmanaged,
     };
     let name = reply.name.unwrap_or_default().trim_start_matches('/').to_owned();
-    let service = labels.get(ownership::SERVICE).or_else(|| labels.get(compose::SERVICE));
+    let service = labels
+        .get(ownership::SERVICE)
+        .or_else(|| labels.get(compose::SERVICE));
     let state = reply.state.unwrap_or_default();
     let host = reply.host_config.unwrap_or_default();
     let short = reply.id.get(..12).unwrap_or(&reply.id);
-    let networks = reply.network_settings.unwrap_or_default().networks.unwrap_or_default();
+    let networks = reply
+        .network_settings
+        .unwrap_or_default()
+        .networks
+        .unwrap_or_default();
     let endpoints = networks
         .into_iter()
         .map(|(network, endpoint)| (network, endpoint.unwrap_or_default().read(short, &name)))
         .collect();
     let restart = host.restart_policy.as_ref();
-    let policy = restart.and_then(|policy| policy.name.clone()).filter(|name| !name.is_empty());
+    let policy = restart
+        .and_then(|policy| policy.name.clone())
+        .filter(|name| !name.is_empty());
     Some(Container {
         service: service.cloned().unwrap_or_default(),
-        index: labels.get(compose::NUMBER).and_then(|number| number.parse().ok()).unwrap_or(1),
+        index: labels
+            .get(compose::NUMBER)
+            .and_then(|number| number.parse().ok())
+            .unwrap_or(1),
         spec: spec_of(&owner, labels),
         owner,
         state: state_of(&state.status.unwrap_or_default()),
@@ -219,13 +232,18 @@ pub(super) fn read(raw: Bytes, asker: Option<Asker<'_>>) -> Option<Container> {
         finished_at: time(state.finished_at.as_deref()),
         health: health_of(state.health.as_ref()),
         last_check: state.health.and_then(|health| health.log?.pop()).map(|check| {
-            (check.exit_code.unwrap_or_default(), check.output.unwrap_or_default())
+            (
+                check.exit_code.unwrap_or_default(),
+                check.output.unwrap_or_default(),
+            )
         }),
         image_id: reply.image.unwrap_or_default(),
         image_ref: reply.config.and_then(|config| config.image).unwrap_or_default(),
         restart: Restart {
             name: policy.unwrap_or_else(|| "no".to_owned()),
-            max_retries: restart.and_then(|policy| policy.maximum_retry_count).unwrap_or_default(),
+            max_retries: restart
+                .and_then(|policy| policy.maximum_retry_count)
+                .unwrap_or_default(),
         },
         limits: limits_of(host),
         endpoints,
@@ -246,7 +264,10 @@ impl EndpointReply {
         LiveEndpoint {
             network_id: self.network_id.unwrap_or_default(),
             aliases,
-            ipv4_address: self.ipam_config.and_then(|ipam| ipam.ipv4_address).filter(|text| !text.is_empty()),
+            ipv4_address: self
+                .ipam_config
+                .and_then(|ipam| ipam.ipv4_address)
+                .filter(|text| !text.is_empty()),
             ip: ip(self.ip_address).or_else(|| ip(self.ipv6_address)),
         }
     }
@@ -293,7 +314,8 @@ fn health_of(health: Option<&HealthReply>) -> Health {
 
 /// Go's zero time stands for "never".
 fn time(text: Option<&str>) -> Option<Timestamp> {
-    text.filter(|text| !text.starts_with("0001-")).and_then(|text| text.parse().ok())
+    text.filter(|text| !text.starts_with("0001-"))
+        .and_then(|text| text.parse().ok())
 }
 
 #[cfg(test)]
@@ -304,7 +326,11 @@ mod tests {
 
     fn read_json(value: &Value) -> Container {
         let (instance, key, project) = asker();
-        let asker = Asker { instance: &instance, key: &key, project: &project };
+        let asker = Asker {
+            instance: &instance,
+            key: &key,
+            project: &project,
+        };
         read(value.to_string().into(), Some(asker)).expect("a container")
     }
 
@@ -313,7 +339,11 @@ mod tests {
             source: "https://git.example/infra".try_into().expect("a source"),
             app: "web".try_into().expect("an app"),
         };
-        ("nas".try_into().expect("an instance"), key, "web".try_into().expect("a project"))
+        (
+            "nas".try_into().expect("an instance"),
+            key,
+            "web".try_into().expect("a project"),
+        )
     }
 
     #[test]
@@ -337,8 +367,12 @@ mod tests {
         assert_eq!(old.endpoints, new.endpoints);
         assert_eq!(old.endpoints["web_default"].aliases, ["api"]);
         assert_eq!((old.finished_at, old.name.as_str()), (None, "web-api-1"));
-        let unlimited = read_json(&json!({ "Id": id, "HostConfig": { "Memory": 1 << 20, "MemorySwap": -1 } }));
-        assert_eq!((unlimited.limits.memory, unlimited.limits.memory_swap), (Some(1 << 20), Some(-1)));
+        let unlimited =
+            read_json(&json!({ "Id": id, "HostConfig": { "Memory": 1 << 20, "MemorySwap": -1 } }));
+        assert_eq!(
+            (unlimited.limits.memory, unlimited.limits.memory_swap),
+            (Some(1 << 20), Some(-1))
+        );
     }
 
     #[test]
@@ -354,8 +388,10 @@ mod tests {
 
     #[test]
     fn the_last_check_is_the_newest() {
-        let sick = read_json(&json!({ "Id": "c", "State": { "Status": "running", "Health": { "Status": "unhealthy",
-            "Log": [{ "ExitCode": 0, "Output": "ok" }, { "ExitCode": 1, "Output": "503\n\u{fffd}" }] } } }));
+        let sick = read_json(
+            &json!({ "Id": "c", "State": { "Status": "running", "Health": { "Status": "unhealthy",
+            "Log": [{ "ExitCode": 0, "Output": "ok" }, { "ExitCode": 1, "Output": "503\n\u{fffd}" }] } } }),
+        );
         assert_eq!(sick.health, Health::Unhealthy);
         assert_eq!(sick.last_check, Some((1, "503\n\u{fffd}".into())));
     }
@@ -363,17 +399,36 @@ mod tests {
     #[test]
     fn ownership_is_read_from_labels_alone() {
         let (instance, key, project) = asker();
-        let asker = Asker { instance: &instance, key: &key, project: &project };
+        let asker = Asker {
+            instance: &instance,
+            key: &key,
+            project: &project,
+        };
         let labels = |pairs: &[(&str, &str)]| -> Labels {
-            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+            pairs
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect()
         };
         let app = ownership::app_label(&key);
-        let ours = labels(&[(ownership::INSTANCE, "nas"), (ownership::APP, &app), (ownership::SPEC, "v1:1")]);
+        let ours = labels(&[
+            (ownership::INSTANCE, "nas"),
+            (ownership::APP, &app),
+            (ownership::SPEC, "v1:1"),
+        ]);
         assert_eq!(asker.owner(&ours), Owner::Ours);
         assert!(asker.concerns(&ours) && !asker.in_project(&ours));
-        let other_app = labels(&[(ownership::INSTANCE, "nas"), (ownership::APP, "blog@/srv"), (compose::PROJECT, "web")]);
+        let other_app = labels(&[
+            (ownership::INSTANCE, "nas"),
+            (ownership::APP, "blog@/srv"),
+            (compose::PROJECT, "web"),
+        ]);
         assert!(matches!(asker.owner(&other_app), Owner::OtherApp(key) if key.app.as_str() == "blog"));
-        let other = labels(&[(ownership::INSTANCE, "pi"), (ownership::APP, &app), (ownership::SPEC, "v1:1")]);
+        let other = labels(&[
+            (ownership::INSTANCE, "pi"),
+            (ownership::APP, &app),
+            (ownership::SPEC, "v1:1"),
+        ]);
         assert_eq!(asker.owner(&other), Owner::OtherInstance("pi".into()));
         assert!(!asker.concerns(&other), "another project's");
         assert_eq!(spec_of(&asker.owner(&other), &other), None);

@@ -338,7 +338,9 @@ impl LiveError {
                 "find who listens on that port (`ss -ltnp`), or publish another one".into()
             }
             Problem::DiskFull { .. } => "free space on the engine's disk (`docker system df`)".into(),
-            Problem::CannotStart { .. } => "check command, entrypoint, devices and the image's programs".into(),
+            Problem::CannotStart { .. } => {
+                "check command, entrypoint, devices and the image's programs".into()
+            }
             Problem::ImageNotFound { .. } => {
                 "check the name and the tag; a private image needs `docker login`".into()
             }

@@ -41,7 +41,9 @@ fn by_hand(event: &Value) -> bool {
     match event["Action"].as_str().unwrap_or_default() {
         "stop" | "restart" | "pause" | "destroy" => true,
         "kill" => {
-            let signal = event["Actor"]["Attributes"]["signal"].as_str().unwrap_or_default();
+            let signal = event["Actor"]["Attributes"]["signal"]
+                .as_str()
+                .unwrap_or_default();
             signal.is_empty() || ENDING.contains(&signal)
         }
         _ => false,
@@ -56,10 +58,16 @@ pub(super) async fn past(
     filters: &Value,
 ) -> Result<Vec<Value>, LiveError> {
     let call = "read past events";
-    let skew = if client.endpoint().is_local() { Duration::ZERO } else { SKEW };
+    let skew = if client.endpoint().is_local() {
+        Duration::ZERO
+    } else {
+        SKEW
+    };
     let until = now.checked_add(skew).unwrap_or(now);
     let read = async {
-        let mut stream = client.events_until(&seconds(since), &seconds(until), filters).await?;
+        let mut stream = client
+            .events_until(&seconds(since), &seconds(until), filters)
+            .await?;
         let mut past = Vec::new();
         while let Some(event) = stream.next().await? {
             past.push(event);
@@ -78,7 +86,8 @@ mod tests {
 
     #[test]
     fn a_reload_is_no_stop() {
-        let kill = |signal: &str| json!({ "Action": "kill", "Actor": { "Attributes": { "signal": signal } } });
+        let kill =
+            |signal: &str| json!({ "Action": "kill", "Actor": { "Attributes": { "signal": signal } } });
         assert!(by_hand(&kill("15")) && by_hand(&kill("9")));
         assert!(!by_hand(&kill("1")) && !by_hand(&kill("28")));
         assert!(by_hand(&json!({ "Action": "pause" })));

@@ -28,9 +28,15 @@ pub(super) async fn execute(
     symbols: &Symbols,
 ) -> Result<Receipt, LiveError> {
     let call = op.to_string();
-    let hand = Hand { client, call: &call, symbols };
+    let hand = Hand {
+        client,
+        call: &call,
+        symbols,
+    };
     match op {
-        Op::PullImage { reference, platform } => pull(hand, credentials, reference, platform.as_deref()).await,
+        Op::PullImage { reference, platform } => {
+            pull(hand, credentials, reference, platform.as_deref()).await
+        }
         Op::CreateNetwork { name, body } => {
             let mut body = named(body, name);
             // Before API 1.44 two networks may bear one name unless this is asked for.
@@ -40,27 +46,42 @@ pub(super) async fn execute(
             hand.post("/networks/create", &[], Some(&body)).await
         }
         Op::CreateVolume { name, body } => hand.post("/volumes/create", &[], Some(&named(body, name))).await,
-        Op::CreateContainer { name, body, platform, .. } => {
+        Op::CreateContainer {
+            name, body, platform, ..
+        } => {
             let body = hand.resolved(body.expose())?;
             let mut query = vec![("name", name.as_str())];
             query.extend(platform.as_deref().map(|platform| ("platform", platform)));
             hand.post("/containers/create", &query, Some(&body)).await
         }
-        Op::CopyFiles { container, root, files } => {
+        Op::CopyFiles {
+            container,
+            root,
+            files,
+        } => {
             let archive = archive(root, files).ok_or_else(|| LiveError::new(&call, Problem::BadRequest))?;
             let path = path(&["containers", hand.id(container)?, "archive"]);
             // Without copyUIDGID: it would give every file to the container's own user, whatever the archive says.
             let query = [("path", root.as_str())];
-            client.upload(&call, Method::PUT, &path, &query, archive, CHANGE_DEADLINE).await?;
+            client
+                .upload(&call, Method::PUT, &path, &query, archive, CHANGE_DEADLINE)
+                .await?;
             Ok(Receipt::default())
         }
-        Op::ConnectNetwork { network, container, endpoint } => {
+        Op::ConnectNetwork {
+            network,
+            container,
+            endpoint,
+        } => {
             let body = json!({ "Container": hand.id(container)?, "EndpointConfig": endpoint });
-            hand.post(&path(&["networks", network, "connect"]), &[], Some(&body)).await
+            hand.post(&path(&["networks", network, "connect"]), &[], Some(&body))
+                .await
         }
         Op::DisconnectNetwork { network, container } => {
             let body = json!({ "Container": hand.id(container)? });
-            let sent = hand.post(&path(&["networks", network, "disconnect"]), &[], Some(&body)).await;
+            let sent = hand
+                .post(&path(&["networks", network, "disconnect"]), &[], Some(&body))
+                .await;
             gone_is_done(sent)
         }
         Op::Start { container } => hand.post(&hand.container(container, "start")?, &[], None).await,
@@ -69,9 +90,17 @@ pub(super) async fn execute(
         Op::Pause { container } => hand.post(&hand.container(container, "pause")?, &[], None).await,
         Op::Unpause { container } => hand.post(&hand.container(container, "unpause")?, &[], None).await,
         Op::Rename { container, to } => {
-            hand.post(&hand.container(container, "rename")?, &[("name", to.as_str())], None).await
+            hand.post(
+                &hand.container(container, "rename")?,
+                &[("name", to.as_str())],
+                None,
+            )
+            .await
         }
-        Op::Update { container, body } => hand.post(&hand.container(container, "update")?, &[], Some(body)).await,
+        Op::Update { container, body } => {
+            hand.post(&hand.container(container, "update")?, &[], Some(body))
+                .await
+        }
         Op::RemoveContainer { container, force } => {
             let path = path(&["containers", hand.id(container)?]);
             let force = if *force { "1" } else { "0" };
@@ -91,25 +120,46 @@ struct Hand<'a> {
 }
 
 impl Hand<'_> {
-    async fn post(&self, path: &str, query: &[(&str, &str)], body: Option<&Value>) -> Result<Receipt, LiveError> {
-        let answer = self.client.send(self.call, Method::POST, path, query, body, CHANGE_DEADLINE).await?;
+    async fn post(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Result<Receipt, LiveError> {
+        let answer = self
+            .client
+            .send(self.call, Method::POST, path, query, body, CHANGE_DEADLINE)
+            .await?;
         Ok(receipt(&answer))
     }
 
     async fn delete(&self, path: &str, query: &[(&str, &str)]) -> Result<Receipt, LiveError> {
-        let answer = self.client.send(self.call, Method::DELETE, path, query, None, CHANGE_DEADLINE).await?;
+        let answer = self
+            .client
+            .send(self.call, Method::DELETE, path, query, None, CHANGE_DEADLINE)
+            .await?;
         Ok(receipt(&answer))
     }
 
     /// A stop or restart, whose answer comes when the container has ended.
-    async fn halt(&self, container: &ContainerRef, verb: &str, grace: Option<i64>) -> Result<Receipt, LiveError> {
+    async fn halt(
+        &self,
+        container: &ContainerRef,
+        verb: &str,
+        grace: Option<i64>,
+    ) -> Result<Receipt, LiveError> {
         let path = self.container(container, verb)?;
         let seconds = grace.map(|grace| grace.to_string());
         let query: Vec<(&str, &str)> = seconds.iter().map(|seconds| ("t", seconds.as_str())).collect();
         // A negative one waits for as long as it takes.
-        let grace = grace.and_then(|grace| u64::try_from(grace).ok()).map_or(UNKNOWN_GRACE, Duration::from_secs);
+        let grace = grace
+            .and_then(|grace| u64::try_from(grace).ok())
+            .map_or(UNKNOWN_GRACE, Duration::from_secs);
         let deadline = grace.saturating_add(STOP_MARGIN);
-        let answer = self.client.send(self.call, Method::POST, &path, &query, None, deadline).await?;
+        let answer = self
+            .client
+            .send(self.call, Method::POST, &path, &query, None, deadline)
+            .await?;
         Ok(receipt(&answer))
     }
 
@@ -127,18 +177,24 @@ impl Hand<'_> {
     /// A plan that names what no earlier step made is a bug of ours.
     fn symbol(&self, symbol: &Symbol) -> Result<&str, LiveError> {
         let id = self.symbols.get(symbol);
-        id.map(|id| &*id.0).ok_or_else(|| LiveError::new(self.call, Problem::BadRequest))
+        id.map(|id| &*id.0)
+            .ok_or_else(|| LiveError::new(self.call, Problem::BadRequest))
     }
 
     /// `body` with every `@symbol:NAME@` replaced by the container's id.
     fn resolved(&self, body: &Value) -> Result<Value, LiveError> {
         Ok(match body {
             Value::String(text) => Value::String(self.resolved_text(text)?),
-            Value::Array(items) => {
-                Value::Array(items.iter().map(|item| self.resolved(item)).collect::<Result<_, _>>()?)
-            }
+            Value::Array(items) => Value::Array(
+                items
+                    .iter()
+                    .map(|item| self.resolved(item))
+                    .collect::<Result<_, _>>()?,
+            ),
             Value::Object(fields) => {
-                let fields = fields.iter().map(|(name, value)| Ok((name.clone(), self.resolved(value)?)));
+                let fields = fields
+                    .iter()
+                    .map(|(name, value)| Ok((name.clone(), self.resolved(value)?)));
                 Value::Object(fields.collect::<Result<_, LiveError>>()?)
             }
             other => other.clone(),
@@ -147,8 +203,12 @@ impl Hand<'_> {
 
     fn resolved_text(&self, text: &str) -> Result<String, LiveError> {
         const START: &str = "@symbol:";
-        let Some((before, rest)) = text.split_once(START) else { return Ok(text.to_owned()) };
-        let Some((name, after)) = rest.split_once('@') else { return Ok(text.to_owned()) };
+        let Some((before, rest)) = text.split_once(START) else {
+            return Ok(text.to_owned());
+        };
+        let Some((name, after)) = rest.split_once('@') else {
+            return Ok(text.to_owned());
+        };
         let id = self.symbol(&Symbol(name.into()))?;
         Ok(format!("{before}{id}{}", self.resolved_text(after)?))
     }
@@ -160,7 +220,8 @@ async fn pull(
     reference: &str,
     platform: Option<&str>,
 ) -> Result<Receipt, LiveError> {
-    let image = ImageRef::parse(reference).map_err(|error| LiveError::caused(hand.call, Problem::BadRequest, &error))?;
+    let image = ImageRef::parse(reference)
+        .map_err(|error| LiveError::caused(hand.call, Problem::BadRequest, &error))?;
     // A bare name would pull every tag there is, and engines do not agree on `name:tag@digest`.
     let pinned = image.digest().and_then(|digest| image.pinned(digest).ok());
     let image = pinned.unwrap_or_else(|| image.tagged());
@@ -174,7 +235,9 @@ async fn pull(
     match (pulled, note) {
         (Ok(()), _) => Ok(Receipt::default()),
         (Err(mut error), Some(note)) => {
-            error.cause.get_or_insert_with(|| super::error::Cause::text(format!("asked without credentials: {note}")));
+            error.cause.get_or_insert_with(|| {
+                super::error::Cause::text(format!("asked without credentials: {note}"))
+            });
             Err(error)
         }
         (Err(error), None) => Err(error),
@@ -195,7 +258,10 @@ fn receipt(answer: &Value) -> Receipt {
     let warnings = many.chain([&answer["Warning"]]).filter_map(Value::as_str);
     Receipt {
         id: answer["Id"].as_str().map(str::to_owned),
-        warnings: warnings.filter(|warning| !warning.is_empty()).map(str::to_owned).collect(),
+        warnings: warnings
+            .filter(|warning| !warning.is_empty())
+            .map(str::to_owned)
+            .collect(),
         image: None,
     }
 }
@@ -203,16 +269,22 @@ fn receipt(answer: &Value) -> Receipt {
 /// What shall end and is not there has ended: somebody was quicker, or an earlier answer was lost.
 fn gone_is_done(sent: Result<Receipt, LiveError>) -> Result<Receipt, LiveError> {
     match sent {
-        Err(LiveError { problem: Problem::NotFound { message }, .. }) => {
-            Ok(Receipt { warnings: vec![format!("already gone: {message}")], ..Receipt::default() })
-        }
+        Err(LiveError {
+            problem: Problem::NotFound { message },
+            ..
+        }) => Ok(Receipt {
+            warnings: vec![format!("already gone: {message}")],
+            ..Receipt::default()
+        }),
         // Engines answer this with 403, 404 or 500.
         Err(LiveError {
-            problem: Problem::Refused { message, .. } | Problem::Engine { message, .. } | Problem::Conflict { message },
+            problem:
+                Problem::Refused { message, .. } | Problem::Engine { message, .. } | Problem::Conflict { message },
             ..
-        }) if message.contains("is not connected to") => {
-            Ok(Receipt { warnings: vec![format!("already gone: {message}")], ..Receipt::default() })
-        }
+        }) if message.contains("is not connected to") => Ok(Receipt {
+            warnings: vec![format!("already gone: {message}")],
+            ..Receipt::default()
+        }),
         other => other,
     }
 }
@@ -223,7 +295,9 @@ fn archive(root: &str, files: &[CopyFile]) -> Option<Bytes> {
     let mut archive = tar::Builder::new(Vec::new());
     for file in files {
         let below = file.path.strip_prefix(root.trim_end_matches('/'))?;
-        let name = below.strip_prefix('/').filter(|name| !name.is_empty() && !name.ends_with('/'))?;
+        let name = below
+            .strip_prefix('/')
+            .filter(|name| !name.is_empty() && !name.ends_with('/'))?;
         if name.split('/').any(|part| part == "..") {
             return None;
         }
@@ -233,7 +307,9 @@ fn archive(root: &str, files: &[CopyFile]) -> Option<Bytes> {
         header.set_uid(file.uid.into());
         header.set_gid(file.gid.into());
         header.set_size(file.content.expose().len() as u64);
-        archive.append_data(&mut header, name, file.content.expose().as_ref()).ok()?;
+        archive
+            .append_data(&mut header, name, file.content.expose().as_ref())
+            .ok()?;
     }
     archive.into_inner().ok().map(Bytes::from)
 }

@@ -24,13 +24,28 @@ pub(super) fn gaps(
     asker: Asker<'_>,
     until: i128,
 ) -> BTreeMap<String, Duration> {
-    let mut checked: BTreeSet<&str> =
-        before.iter().chain(after).filter(|one| one.health != Health::None).map(|one| &*one.id.0).collect();
-    let heard: Vec<Heard<'_>> = events.iter().filter_map(|event| Heard::of(event, asker)).collect();
-    checked.extend(heard.iter().filter(|one| one.action.starts_with("health_status")).map(|one| one.id));
+    let mut checked: BTreeSet<&str> = before
+        .iter()
+        .chain(after)
+        .filter(|one| one.health != Health::None)
+        .map(|one| &*one.id.0)
+        .collect();
+    let heard: Vec<Heard<'_>> = events
+        .iter()
+        .filter_map(|event| Heard::of(event, asker))
+        .collect();
+    checked.extend(
+        heard
+            .iter()
+            .filter(|one| one.action.starts_with("health_status"))
+            .map(|one| one.id),
+    );
 
     let mut services: BTreeMap<&str, Service<'_>> = BTreeMap::new();
-    for one in before.iter().filter(|one| one.running() && matches!(one.health, Health::None | Health::Healthy)) {
+    for one in before
+        .iter()
+        .filter(|one| one.running() && matches!(one.health, Health::None | Health::Healthy))
+    {
         services.entry(&one.service).or_default().up.insert(&one.id.0);
     }
     for one in &heard {
@@ -74,9 +89,13 @@ impl<'a> Heard<'a> {
             return None;
         }
         let attributes = event["Actor"]["Attributes"].as_object()?;
-        let labels: Labels =
-            attributes.iter().filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect();
-        let service = attributes.get(ownership::SERVICE).or_else(|| attributes.get(compose::SERVICE));
+        let labels: Labels = attributes
+            .iter()
+            .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
+            .collect();
+        let service = attributes
+            .get(ownership::SERVICE)
+            .or_else(|| attributes.get(compose::SERVICE));
         asker.concerns(&labels).then_some(Self {
             id: event["Actor"]["ID"].as_str()?,
             service: service?.as_str()?,
@@ -117,9 +136,19 @@ mod tests {
     use crate::names::AppKey;
 
     fn gaps_of(before: &[(&str, &str)], events: &[(i64, &str, &str)]) -> Duration {
-        let (instance, project) = ("nas".try_into().expect("a name"), "web".try_into().expect("a name"));
-        let key = AppKey { source: "/s".try_into().expect("a source"), app: "web".try_into().expect("a name") };
-        let asker = Asker { instance: &instance, key: &key, project: &project };
+        let (instance, project) = (
+            "nas".try_into().expect("a name"),
+            "web".try_into().expect("a name"),
+        );
+        let key = AppKey {
+            source: "/s".try_into().expect("a source"),
+            app: "web".try_into().expect("a name"),
+        };
+        let asker = Asker {
+            instance: &instance,
+            key: &key,
+            project: &project,
+        };
         let labels = json!({ compose::PROJECT: "web", compose::SERVICE: "api" });
         let before: Vec<Container> = before
             .iter()
@@ -143,19 +172,42 @@ mod tests {
     fn only_the_time_without_any_working_replica_counts() {
         let secs = Duration::from_secs;
         // Stop-first: from the death to the new one's first success.
-        let swap = [(1, "old", "kill"), (2, "old", "die"), (3, "new", "start"), (7, "new", "health_status: healthy")];
+        let swap = [
+            (1, "old", "kill"),
+            (2, "old", "die"),
+            (3, "new", "start"),
+            (7, "new", "health_status: healthy"),
+        ];
         assert_eq!(gaps_of(&[("old", "healthy")], &swap), secs(5));
         // Start-first: never.
-        let smooth = [(3, "new", "start"), (5, "new", "health_status: healthy"), (6, "old", "die")];
+        let smooth = [
+            (3, "new", "start"),
+            (5, "new", "health_status: healthy"),
+            (6, "old", "die"),
+        ];
         assert_eq!(gaps_of(&[("old", "healthy")], &smooth), secs(0));
         // Two replicas, one after the other.
-        let rolling = [(1, "a", "die"), (2, "a", "start"), (3, "b", "die"), (4, "b", "start")];
+        let rolling = [
+            (1, "a", "die"),
+            (2, "a", "start"),
+            (3, "b", "die"),
+            (4, "b", "start"),
+        ];
         assert_eq!(gaps_of(&[("a", ""), ("b", "")], &rolling), secs(0));
         // Still down.
         assert_eq!(gaps_of(&[("old", "")], &[(40, "old", "die")]), secs(60));
         // Was never up.
-        assert_eq!(gaps_of(&[], &[(1, "new", "start"), (2, "new", "die"), (4, "new", "start")]), secs(2));
+        assert_eq!(
+            gaps_of(
+                &[],
+                &[(1, "new", "start"), (2, "new", "die"), (4, "new", "start")]
+            ),
+            secs(2)
+        );
         assert_eq!(gaps_of(&[], &[(9, "new", "create")]), secs(0));
-        assert_eq!(gaps_of(&[("a", "healthy")], &[(1, "a", "pause"), (4, "a", "unpause")]), secs(3));
+        assert_eq!(
+            gaps_of(&[("a", "healthy")], &[(1, "a", "pause"), (4, "a", "unpause")]),
+            secs(3)
+        );
     }
 }

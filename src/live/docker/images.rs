@@ -26,8 +26,14 @@ pub(super) async fn look_up(
     credentials: &Credentials,
     asked: &BTreeMap<String, ImageAsk>,
 ) -> Result<BTreeMap<String, ImageFact>, LiveError> {
-    let looks: Vec<_> = asked.iter().map(|(reference, ask)| one(client, credentials, reference, ask)).collect();
-    futures_util::stream::iter(looks).buffer_unordered(AT_ONCE).try_collect().await
+    let looks: Vec<_> = asked
+        .iter()
+        .map(|(reference, ask)| one(client, credentials, reference, ask))
+        .collect();
+    futures_util::stream::iter(looks)
+        .buffer_unordered(AT_ONCE)
+        .try_collect()
+        .await
 }
 
 async fn one(
@@ -68,7 +74,11 @@ async fn by_reference(
                 match from_registry(client, credentials, &image, wanted).await? {
                     ImageFact::Remote { digest } => local.registry = Some(digest),
                     ImageFact::Absent(why) => {
-                        tracing::warn!("image {}: the registry was not heard: {}", image.familiar(), why.message);
+                        tracing::warn!(
+                            "image {}: the registry was not heard: {}",
+                            image.familiar(),
+                            why.message
+                        );
                     }
                     ImageFact::Local(_) => {}
                 }
@@ -77,11 +87,16 @@ async fn by_reference(
         }
         (Some(local), Lookup::Never) => Ok(wrong_platform(&image, &local.platform, wanted)),
         (None, Lookup::Never) => {
-            let text = format!("the engine does not have {} and its pull policy is `never`", image.familiar());
+            let text = format!(
+                "the engine does not have {} and its pull policy is `never`",
+                image.familiar()
+            );
             Ok(absent("E0530", text, false))
         }
         // What is here is for another platform and exists nowhere else.
-        (Some(local), _) if local.repo_digests.is_empty() => Ok(wrong_platform(&image, &local.platform, wanted)),
+        (Some(local), _) if local.repo_digests.is_empty() => {
+            Ok(wrong_platform(&image, &local.platform, wanted))
+        }
         (Some(_) | None, _) => from_registry(client, credentials, &image, wanted).await,
     }
 }
@@ -98,7 +113,11 @@ async fn from_registry(
         Ok(answer) => answer,
         // The engine answers other questions in time, so it is the registry that does not.
         Err(error) if matches!(error.problem, Problem::Deadline { .. }) => {
-            let text = format!("the registry of {} does not answer: {}", image.familiar(), error.problem);
+            let text = format!(
+                "the registry of {} does not answer: {}",
+                image.familiar(),
+                error.problem
+            );
             return Ok(absent("E0533", text, true));
         }
         Err(error) if error.engine_is_away() => return Err(error),
@@ -107,11 +126,18 @@ async fn from_registry(
                 Some(note) => format!("{error} (asked without credentials: {note})"),
                 None => error.to_string(),
             };
-            return Ok(absent(error.code().to_string(), text, error.kind() == FailureKind::Retry));
+            return Ok(absent(
+                error.code().to_string(),
+                text,
+                error.kind() == FailureKind::Retry,
+            ));
         }
     };
     let Some(digest) = answer["Descriptor"]["digest"].as_str() else {
-        return Err(LiveError::new(format!("look up image {}", image.familiar()), Problem::Unreadable));
+        return Err(LiveError::new(
+            format!("look up image {}", image.familiar()),
+            Problem::Unreadable,
+        ));
     };
     let offered: Vec<String> = answer["Platforms"]
         .as_array()
@@ -123,7 +149,9 @@ async fn from_registry(
     if !offered.is_empty() && !offered.iter().any(|one| runs_on(wanted, one)) {
         return Ok(wrong_platform(image, &offered.join(", "), wanted));
     }
-    Ok(ImageFact::Remote { digest: digest.to_owned() })
+    Ok(ImageFact::Remote {
+        digest: digest.to_owned(),
+    })
 }
 
 /// Credentials for an image's registry. When they can't be found out we go on without, as docker does, and tell why if that
@@ -139,19 +167,34 @@ pub(super) async fn auth_for(credentials: &Credentials, image: &ImageRef) -> (Op
 }
 
 fn wrong_platform(image: &ImageRef, offered: &str, wanted: &str) -> ImageFact {
-    absent("E0534", format!("{} exists for {offered} and not for {wanted}", image.familiar()), false)
+    absent(
+        "E0534",
+        format!("{} exists for {offered} and not for {wanted}", image.familiar()),
+        false,
+    )
 }
 
 fn absent(code: impl Into<String>, message: String, retry: bool) -> ImageFact {
-    ImageFact::Absent(LiveErrorText { code: code.into(), message, retry })
+    ImageFact::Absent(LiveErrorText {
+        code: code.into(),
+        message,
+        retry,
+    })
 }
 
 /// An engine's inspect reply for an image.
 fn local(image: &Value) -> LocalImage {
-    let digests = image["RepoDigests"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let digests = image["RepoDigests"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str);
     LocalImage {
         id: image["Id"].as_str().unwrap_or_default().to_owned(),
-        repo_digests: digests.filter(|digest| !digest.starts_with('<')).map(str::to_owned).collect(),
+        repo_digests: digests
+            .filter(|digest| !digest.starts_with('<'))
+            .map(str::to_owned)
+            .collect(),
         registry: None,
         config: Arc::new(image["Config"].clone()),
         platform: platform(&image["Os"], &image["Architecture"], &image["Variant"]),

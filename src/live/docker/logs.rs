@@ -59,7 +59,9 @@ pub(super) async fn follow(
 ) -> Result<(), LiveError> {
     let call = format!("read the logs of {}", id.short());
     let flag = |set: bool| if set { "1" } else { "0" };
-    let tail = ask.tail.map_or_else(|| "all".to_owned(), |lines| lines.to_string());
+    let tail = ask
+        .tail
+        .map_or_else(|| "all".to_owned(), |lines| lines.to_string());
     let since = ask.since.map(seconds);
     let mut query = vec![
         ("stdout", "1"),
@@ -69,7 +71,9 @@ pub(super) async fn follow(
         ("timestamps", flag(ask.timestamps)),
     ];
     query.extend(since.as_deref().map(|since| ("since", since)));
-    let mut body = client.stream(&call, &path(&["containers", &id.0, "logs"]), &query).await?;
+    let mut body = client
+        .stream(&call, &path(&["containers", &id.0, "logs"]), &query)
+        .await?;
     let mut lines = Lines::default();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| LiveError::caused(&call, Problem::Cut, &error))?;
@@ -85,7 +89,10 @@ pub(super) async fn follow(
 pub(super) async fn last(client: &Client, id: &ContainerId, tail: usize) -> Result<Vec<String>, LiveError> {
     let mut kept = VecDeque::new();
     let mut bytes = 0;
-    let ask = LogAsk { tail: Some(tail), ..LogAsk::default() };
+    let ask = LogAsk {
+        tail: Some(tail),
+        ..LogAsk::default()
+    };
     let read = follow(client, id, &ask, |line| {
         bytes += line.text.len() + 1;
         kept.push_back(line.text);
@@ -149,7 +156,9 @@ impl Lines {
             };
             self.framing = Framing::Frames;
             let length = u32::from_be_bytes([header[4], header[5], header[6], header[7]]) as usize;
-            let Some((content, next)) = after.split_at_checked(length) else { break };
+            let Some((content, next)) = after.split_at_checked(length) else {
+                break;
+            };
             self.print(stream, content, each);
             rest = next;
         }
@@ -184,7 +193,10 @@ impl Lines {
 
 fn line(stream: Stream, bytes: &[u8]) -> Line {
     let text = String::from_utf8_lossy(bytes);
-    Line { stream, text: text.trim_end_matches('\r').to_owned() }
+    Line {
+        stream,
+        text: text.trim_end_matches('\r').to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -210,20 +222,37 @@ mod tests {
 
     #[test]
     fn lines_are_whole_however_they_arrive() {
-        let bytes = [frame(1, "one\ntw"), frame(2, "bad\n"), frame(1, "o\n"), frame(1, "end")].concat();
-        let expected = [(Stream::Out, "one"), (Stream::Err, "bad"), (Stream::Out, "two"), (Stream::Out, "end")];
+        let bytes = [
+            frame(1, "one\ntw"),
+            frame(2, "bad\n"),
+            frame(1, "o\n"),
+            frame(1, "end"),
+        ]
+        .concat();
+        let expected = [
+            (Stream::Out, "one"),
+            (Stream::Err, "bad"),
+            (Stream::Out, "two"),
+            (Stream::Out, "end"),
+        ];
         for step in [1, 3, 8, 1000] {
             let seen = lines(&bytes, step);
-            let seen: Vec<(Stream, &str)> = seen.iter().map(|(stream, text)| (*stream, text.as_str())).collect();
+            let seen: Vec<(Stream, &str)> = seen
+                .iter()
+                .map(|(stream, text)| (*stream, text.as_str()))
+                .collect();
             assert_eq!(seen, expected, "{step}");
         }
     }
 
     #[test]
     fn a_terminal_has_no_frames() {
-        for (bytes, expected) in
-            [(&b"hello world\r\nnext\r\n"[..], &["hello world", "next"][..]), (b"hi\n", &["hi"]), (b"", &[]), (b"\xff\xfe of nothing\n", &["\u{fffd}\u{fffd} of nothing"])]
-        {
+        for (bytes, expected) in [
+            (&b"hello world\r\nnext\r\n"[..], &["hello world", "next"][..]),
+            (b"hi\n", &["hi"]),
+            (b"", &[]),
+            (b"\xff\xfe of nothing\n", &["\u{fffd}\u{fffd} of nothing"]),
+        ] {
             let seen: Vec<String> = lines(bytes, 1000).into_iter().map(|(_, text)| text).collect();
             assert_eq!(seen, expected);
         }

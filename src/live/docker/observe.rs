@@ -74,10 +74,17 @@ pub(super) async fn observe(
     ask: &Ask,
     at: Timestamp,
 ) -> Result<Observed, LiveError> {
-    let asker = Asker { instance: &ask.instance, key: &ask.key, project: &ask.project };
+    let asker = Asker {
+        instance: &ask.instance,
+        key: &ask.key,
+        project: &ask.project,
+    };
     let containers = async {
-        let listed: Vec<Listed> = list(client, "list containers", "/containers/json", &[("all", "1")]).await?;
-        let concerned = listed.iter().filter(|one| one.labels.as_ref().is_some_and(|labels| asker.concerns(labels)));
+        let listed: Vec<Listed> =
+            list(client, "list containers", "/containers/json", &[("all", "1")]).await?;
+        let concerned = listed
+            .iter()
+            .filter(|one| one.labels.as_ref().is_some_and(|labels| asker.concerns(labels)));
         let ids: Vec<String> = concerned.map(|one| one.id.clone()).collect();
         let found = inspect_all(client, &ids, Some(asker)).await?;
         Ok::<_, LiveError>((listed, ids, found))
@@ -104,8 +111,16 @@ pub(super) async fn observe(
         at,
         engine: engine.clone(),
         containers,
-        networks: networks.into_iter().filter_map(|network| live_network(network, asker, &attached)).collect(),
-        volumes: volumes.volumes.unwrap_or_default().into_iter().filter_map(|volume| live_volume(volume, asker)).collect(),
+        networks: networks
+            .into_iter()
+            .filter_map(|network| live_network(network, asker, &attached))
+            .collect(),
+        volumes: volumes
+            .volumes
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|volume| live_volume(volume, asker))
+            .collect(),
         images,
         holders: listed.into_iter().map(holder).collect(),
     })
@@ -133,7 +148,9 @@ pub(super) async fn inspect_all(
 
 async fn inspect_one(client: &Client, id: &str) -> Result<Option<(String, Bytes)>, LiveError> {
     let call = format!("inspect container {}", id.get(..12).unwrap_or(id));
-    let raw = client.find_raw(&call, &path(&["containers", id, "json"]), &[]).await?;
+    let raw = client
+        .find_raw(&call, &path(&["containers", id, "json"]), &[])
+        .await?;
     Ok(raw.map(|raw| (call, raw)))
 }
 
@@ -147,7 +164,11 @@ async fn list<T: DeserializeOwned>(
     let raw = client.find_raw(call, path, query).await?;
     // A list is never "not found": what says so is not an engine. And `null`, Go's empty list, reads as an empty one.
     let raw = raw.ok_or_else(unreadable)?;
-    let raw = if raw.trim_ascii() == b"null" { Bytes::from_static(b"[]") } else { raw };
+    let raw = if raw.trim_ascii() == b"null" {
+        Bytes::from_static(b"[]")
+    } else {
+        raw
+    };
     serde_json::from_slice(&raw).map_err(|_| unreadable())
 }
 
@@ -158,11 +179,17 @@ impl Attached {
     fn of(listed: &[Listed]) -> Self {
         let mut attached: BTreeMap<String, BTreeSet<ContainerId>> = BTreeMap::new();
         for one in listed {
-            let networks = one.network_settings.as_ref().and_then(|settings| settings.networks.as_ref());
+            let networks = one
+                .network_settings
+                .as_ref()
+                .and_then(|settings| settings.networks.as_ref());
             for (name, endpoint) in networks.into_iter().flatten() {
                 let id = endpoint.as_ref().and_then(|endpoint| endpoint.network_id.clone());
                 let key = id.filter(|id| !id.is_empty()).unwrap_or_else(|| name.clone());
-                attached.entry(key).or_default().insert(ContainerId(one.id.as_str().into()));
+                attached
+                    .entry(key)
+                    .or_default()
+                    .insert(ContainerId(one.id.as_str().into()));
             }
         }
         Self(attached)
@@ -175,12 +202,25 @@ impl Attached {
 }
 
 fn live_network(network: Value, asker: Asker<'_>, attached: &Attached) -> Option<(String, LiveNetwork)> {
-    let (name, id) = (network["Name"].as_str()?.to_owned(), network["Id"].as_str()?.to_owned());
+    let (name, id) = (
+        network["Name"].as_str()?.to_owned(),
+        network["Id"].as_str()?.to_owned(),
+    );
     let labels = labels_of(&network);
     let owner = ownership_of(&labels, asker, compose::NETWORK);
     let spec = spec_of(&owner.owner, &labels);
     let attached = attached.to(&id, &name);
-    Some((name.clone(), LiveNetwork { id, name, owner, spec, attached, inspect: Arc::new(network) }))
+    Some((
+        name.clone(),
+        LiveNetwork {
+            id,
+            name,
+            owner,
+            spec,
+            attached,
+            inspect: Arc::new(network),
+        },
+    ))
 }
 
 fn live_volume(volume: Value, asker: Asker<'_>) -> Option<(String, LiveVolume)> {
@@ -188,7 +228,15 @@ fn live_volume(volume: Value, asker: Asker<'_>) -> Option<(String, LiveVolume)> 
     let labels = labels_of(&volume);
     let owner = ownership_of(&labels, asker, compose::VOLUME);
     let spec = spec_of(&owner.owner, &labels);
-    Some((name.clone(), LiveVolume { name, owner, spec, inspect: Arc::new(volume) }))
+    Some((
+        name.clone(),
+        LiveVolume {
+            name,
+            owner,
+            spec,
+            inspect: Arc::new(volume),
+        },
+    ))
 }
 
 fn ownership_of(labels: &Labels, asker: Asker<'_>, key: &str) -> Ownership {
@@ -201,13 +249,18 @@ fn ownership_of(labels: &Labels, asker: Asker<'_>, key: &str) -> Ownership {
 
 fn labels_of(object: &Value) -> Labels {
     let labels = object["Labels"].as_object().into_iter().flatten();
-    labels.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect()
+    labels
+        .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
+        .collect()
 }
 
 fn holder(listed: Listed) -> Holder {
     let names = listed.names.unwrap_or_default();
     // Legacy links add names of the form `/other/alias`.
-    let own = names.iter().map(|name| name.trim_start_matches('/')).find(|name| !name.contains('/'));
+    let own = names
+        .iter()
+        .map(|name| name.trim_start_matches('/'))
+        .find(|name| !name.contains('/'));
     let name = own.map_or_else(|| listed.id.chars().take(12).collect(), str::to_owned);
     let mut ports: Vec<(String, u16, String)> = listed
         .ports
@@ -215,7 +268,11 @@ fn holder(listed: Listed) -> Holder {
         .into_iter()
         .filter_map(|port| {
             let address = port.ip.filter(|ip| ip != "0.0.0.0").unwrap_or_default();
-            Some((address, port.public_port?, port.protocol.unwrap_or_else(|| "tcp".to_owned())))
+            Some((
+                address,
+                port.public_port?,
+                port.protocol.unwrap_or_else(|| "tcp".to_owned()),
+            ))
         })
         .collect();
     ports.sort();
@@ -226,7 +283,10 @@ fn holder(listed: Listed) -> Holder {
     Holder {
         id: ContainerId(listed.id.into()),
         name,
-        project: listed.labels.and_then(|mut labels| labels.remove(compose::PROJECT)).unwrap_or_default(),
+        project: listed
+            .labels
+            .and_then(|mut labels| labels.remove(compose::PROJECT))
+            .unwrap_or_default(),
         running: matches!(listed.state.as_deref(), Some("running" | "paused" | "restarting")),
         ports,
     }

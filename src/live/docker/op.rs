@@ -119,7 +119,9 @@ impl fmt::Display for Op {
             Op::CreateNetwork { name, .. } => write!(f, "create network {name}"),
             Op::CreateVolume { name, .. } => write!(f, "create volume {name}"),
             Op::CreateContainer { name, .. } => write!(f, "create container {name}"),
-            Op::CopyFiles { container, files, .. } => write!(f, "copy {} files into {container}", files.len()),
+            Op::CopyFiles { container, files, .. } => {
+                write!(f, "copy {} files into {container}", files.len())
+            }
             Op::ConnectNetwork {
                 network, container, ..
             } => write!(f, "connect {container} to {network}"),

@@ -20,7 +20,9 @@ pub(super) async fn get(ip: IpAddr, port: u16, path: &str) -> Result<u16, String
     let address = SocketAddr::new(ip, port);
     match tokio::time::timeout(PROBE_DEADLINE, ask(address, path)).await {
         Ok(answer) => answer.map_err(|error| format!("GET http://{address}{path}: {error}")),
-        Err(_) => Err(format!("GET http://{address}{path}: no answer within {PROBE_DEADLINE:?}")),
+        Err(_) => Err(format!(
+            "GET http://{address}{path}: no answer within {PROBE_DEADLINE:?}"
+        )),
     }
 }
 
@@ -32,7 +34,9 @@ async fn ask(address: SocketAddr, path: &str) -> Result<u16, String> {
         .header(CONNECTION, "close")
         .body(Empty::<Bytes>::new())
         .map_err(|error| text(&error))?;
-    let stream = tokio::net::TcpStream::connect(address).await.map_err(|error| text(&error))?;
+    let stream = tokio::net::TcpStream::connect(address)
+        .await
+        .map_err(|error| text(&error))?;
     let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(|error| text(&error))?;
     let mut connection = std::pin::pin!(connection);
@@ -45,5 +49,7 @@ async fn ask(address: SocketAddr, path: &str) -> Result<u16, String> {
             Err(error) => Err(error),
         },
     };
-    answered.map(|answer| answer.status().as_u16()).map_err(|error| text(&error))
+    answered
+        .map(|answer| answer.status().as_u16())
+        .map_err(|error| text(&error))
 }

@@ -40,7 +40,9 @@ pub struct DockerTarget {
 
 impl fmt::Debug for DockerTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DockerTarget").field("engine", &self.engine).finish_non_exhaustive()
+        f.debug_struct("DockerTarget")
+            .field("engine", &self.engine)
+            .finish_non_exhaustive()
     }
 }
 
@@ -55,13 +57,20 @@ impl DockerTarget {
         let info = client.info();
         let id = info.id.as_str().try_into();
         let engine = Engine {
-            id: id.map_err(|error| LiveError::caused(format!("connect to {endpoint}"), Problem::Unreadable, &error))?,
+            id: id.map_err(|error| {
+                LiveError::caused(format!("connect to {endpoint}"), Problem::Unreadable, &error)
+            })?,
             version: info.version.clone(),
             api: (client.api().major, client.api().minor),
             platform: info.platform.clone(),
             local: endpoint.is_local(),
         };
-        Ok(Self { client, credentials, clock, engine })
+        Ok(Self {
+            client,
+            credentials,
+            clock,
+            engine,
+        })
     }
 
     /// Facts about the engine, as at the connect.
@@ -103,8 +112,18 @@ impl DockerTarget {
         if events.len() >= gaps::REMEMBERED {
             return Ok(None);
         }
-        let asker = Asker { instance: &ask.instance, key: &ask.key, project: &ask.project };
-        Ok(Some(gaps::gaps(&before.containers, after, &events, asker, now.as_nanosecond())))
+        let asker = Asker {
+            instance: &ask.instance,
+            key: &ask.key,
+            project: &ask.project,
+        };
+        Ok(Some(gaps::gaps(
+            &before.containers,
+            after,
+            &events,
+            asker,
+            now.as_nanosecond(),
+        )))
     }
 
     /// Makes a one-layer image out of a root file system (a tar archive) and returns its id. `changes` are Dockerfile lines
@@ -117,26 +136,58 @@ impl DockerTarget {
     ) -> Result<String, LiveError> {
         let call = format!("import image {}", reference.familiar());
         let name = reference.familiar_name();
-        let mut query =
-            vec![("fromSrc", "-"), ("repo", name.as_str()), ("tag", reference.tag().unwrap_or("latest"))];
+        let mut query = vec![
+            ("fromSrc", "-"),
+            ("repo", name.as_str()),
+            ("tag", reference.tag().unwrap_or("latest")),
+        ];
         query.extend(changes.iter().map(|change| ("changes", change.as_str())));
-        let answer = self.client.upload(&call, Method::POST, "/images/create", &query, archive, IMPORT_DEADLINE).await?;
+        let answer = self
+            .client
+            .upload(
+                &call,
+                Method::POST,
+                "/images/create",
+                &query,
+                archive,
+                IMPORT_DEADLINE,
+            )
+            .await?;
         // Progress, one object per line; the last names the image, or what went wrong after the 200.
-        let last = serde_json::Deserializer::from_slice(&answer).into_iter::<Value>().filter_map(Result::ok).last();
+        let last = serde_json::Deserializer::from_slice(&answer)
+            .into_iter::<Value>()
+            .filter_map(Result::ok)
+            .last();
         let last = last.unwrap_or_default();
         if let Some(error) = last["error"].as_str() {
             return Err(LiveError::answered(&call, 500, error.to_owned()));
         }
-        let id = last["status"].as_str().filter(|status| status.starts_with("sha256:"));
-        id.map(str::to_owned).ok_or_else(|| LiveError::new(&call, Problem::Unreadable))
+        let id = last["status"]
+            .as_str()
+            .filter(|status| status.starts_with("sha256:"));
+        id.map(str::to_owned)
+            .ok_or_else(|| LiveError::new(&call, Problem::Unreadable))
     }
 
     /// Removes an image by name or id; one that is gone is fine, one in use is an error. Only for the demo.
     pub async fn remove_image(&self, reference: &str) -> Result<(), LiveError> {
         let call = format!("remove image {reference}");
-        let sent = self.client.send(&call, Method::DELETE, &path(&["images", reference]), &[], None, CHANGE_DEADLINE).await;
+        let sent = self
+            .client
+            .send(
+                &call,
+                Method::DELETE,
+                &path(&["images", reference]),
+                &[],
+                None,
+                CHANGE_DEADLINE,
+            )
+            .await;
         match sent {
-            Err(LiveError { problem: Problem::NotFound { .. } | Problem::ImageNotFound { .. }, .. }) => Ok(()),
+            Err(LiveError {
+                problem: Problem::NotFound { .. } | Problem::ImageNotFound { .. },
+                ..
+            }) => Ok(()),
             other => other.map(drop),
         }
     }
@@ -149,7 +200,14 @@ impl Target for DockerTarget {
     }
 
     async fn observe(&self, ask: &Ask) -> Result<Observed, LiveError> {
-        observe::observe(&self.client, &self.credentials, &self.engine, ask, self.clock.now()).await
+        observe::observe(
+            &self.client,
+            &self.credentials,
+            &self.engine,
+            ask,
+            self.clock.now(),
+        )
+        .await
     }
 
     async fn execute(&self, op: &Op, symbols: &Symbols) -> Result<Receipt, LiveError> {
@@ -172,7 +230,10 @@ impl Target for DockerTarget {
 
     async fn probe(&self, container: &Container, port: u16, path: &str) -> Result<u16, String> {
         if !self.engine.local {
-            return Err(format!("{} is not on this machine, so its containers can't be reached", self.name()));
+            return Err(format!(
+                "{} is not on this machine, so its containers can't be reached",
+                self.name()
+            ));
         }
         let Some(ip) = container.address() else {
             return Err(format!("{} has no address", container.name));

@@ -33,10 +33,13 @@ fn entry_span(node: &Node, key: &str, entry: Option<&str>) -> Option<Span> {
         Value::Sequence(items) => items
             .iter()
             .find(|item| match &item.value {
-                Value::Mapping(mapping) => {
-                    mapping.get("source").and_then(Node::as_text).is_some_and(|source| source == entry)
-                }
-                _ => item.as_text().is_some_and(|text| text == entry || text.split([':', '=']).next() == Some(entry)),
+                Value::Mapping(mapping) => mapping
+                    .get("source")
+                    .and_then(Node::as_text)
+                    .is_some_and(|source| source == entry),
+                _ => item
+                    .as_text()
+                    .is_some_and(|text| text == entry || text.split([':', '=']).next() == Some(entry)),
             })
             .map(|item| item.span.clone()),
         _ => None,
@@ -60,14 +63,19 @@ pub(super) fn undefined<'k>(
     declared: impl Iterator<Item = &'k str>,
 ) -> Diagnostic {
     let one = kind.trim_end_matches('s');
-    let span = item.map(|item| entry_span(&item.value, kind, Some(key)).unwrap_or_else(|| item.key.span.clone()));
+    let span =
+        item.map(|item| entry_span(&item.value, kind, Some(key)).unwrap_or_else(|| item.key.span.clone()));
     let message = format!("service `{user}` uses {one} `{key}`, which is not declared");
     let finding = at(Code::UNDECLARED, span, message);
     let finding = match did_you_mean(key, declared) {
         Some(near) => finding.with_label(format!("did you mean `{near}`?")),
         None => finding,
     };
-    let bind = if kind == "volumes" { "; a folder is written `./name`" } else { "" };
+    let bind = if kind == "volumes" {
+        "; a folder is written `./name`"
+    } else {
+        ""
+    };
     finding.with_help(format!("declare it under top-level `{kind}`{bind}"))
 }
 
@@ -148,7 +156,11 @@ fn cycles(project: &Project, nodes: &Nodes, diagnostics: &mut Diagnostics) {
         // Depth first, with the path to show; iterative, because a file can have thousands of services.
         let mut path: Vec<(&ServiceName, Vec<&ServiceName>)> = Vec::new();
         let next = |name: &ServiceName| -> Vec<&ServiceName> {
-            project.services.get(name).map(|service| service.depends_on.keys().rev().collect()).unwrap_or_default()
+            project
+                .services
+                .get(name)
+                .map(|service| service.depends_on.keys().rev().collect())
+                .unwrap_or_default()
         };
         if done.contains(start) {
             continue;
@@ -163,9 +175,16 @@ fn cycles(project: &Project, nodes: &Nodes, diagnostics: &mut Diagnostics) {
             if let Some(from) = path.iter().position(|(name, _)| *name == target) {
                 let mut names: Vec<&str> = path.iter().skip(from).map(|(name, _)| name.as_str()).collect();
                 names.push(target.as_str());
-                let span = path.last().and_then(|(last, _)| place(nodes, last, "depends_on", Some(target.as_str())));
-                let message = format!("services depend on each other in a circle: {}", names.join(" -> "));
-                diagnostics.push(at(Code::DEPENDENCY_CYCLE, span, message).with_help("remove one of these dependencies"));
+                let span = path
+                    .last()
+                    .and_then(|(last, _)| place(nodes, last, "depends_on", Some(target.as_str())));
+                let message = format!(
+                    "services depend on each other in a circle: {}",
+                    names.join(" -> ")
+                );
+                diagnostics.push(
+                    at(Code::DEPENDENCY_CYCLE, span, message).with_help("remove one of these dependencies"),
+                );
                 return;
             }
             if !done.contains(target) && project.services.contains_key(target) {
@@ -201,9 +220,15 @@ fn ports(project: &Project, nodes: &Nodes, diagnostics: &mut Diagnostics) {
             let holders = taken.entry(number).or_default();
             if let Some((other, _)) = holders.iter().find(|(_, held)| overlap(held, port)) {
                 let message = if *other == name {
-                    format!("service `{name}` publishes host port {number}/{} twice", port.protocol)
+                    format!(
+                        "service `{name}` publishes host port {number}/{} twice",
+                        port.protocol
+                    )
                 } else {
-                    format!("services `{other}` and `{name}` both publish host port {number}/{}", port.protocol)
+                    format!(
+                        "services `{other}` and `{name}` both publish host port {number}/{}",
+                        port.protocol
+                    )
                 };
                 let mut finding = at(Code::PORT_CLASH, place(nodes, name, "ports", None), message);
                 if let Some(span) = place(nodes, other, "ports", None).filter(|_| *other != name) {
@@ -219,7 +244,9 @@ fn ports(project: &Project, nodes: &Nodes, diagnostics: &mut Diagnostics) {
 fn names(project: &Project, nodes: &Nodes, diagnostics: &mut Diagnostics) {
     let mut taken: BTreeMap<&str, &ServiceName> = BTreeMap::new();
     for (name, service) in &project.services {
-        let Some(container) = service.container_name.as_deref() else { continue };
+        let Some(container) = service.container_name.as_deref() else {
+            continue;
+        };
         let span = place(nodes, name, "container_name", None);
         if service.replicas > 1 {
             let message = format!(

@@ -74,7 +74,10 @@ impl<'a> Context<'a> {
                 }
             }
             Value::Sequence(items) => {
-                let items = items.iter().map(|item| self.interpolated(item, diagnostics)).collect();
+                let items = items
+                    .iter()
+                    .map(|item| self.interpolated(item, diagnostics))
+                    .collect();
                 with_value(node, Value::Sequence(items))
             }
             Value::Mapping(mapping) => {
@@ -96,10 +99,14 @@ impl<'a> Context<'a> {
 
     /// Reports a fault at the expression itself where the source shows it. One undefined variable is one finding.
     pub fn report(&self, fault: Fault, span: &Span, text: &str, diagnostics: &mut Diagnostics) {
-        self.failed.borrow_mut().insert((span.file().name().to_owned(), span.start()));
+        self.failed
+            .borrow_mut()
+            .insert((span.file().name().to_owned(), span.start()));
         let expression = text.get(fault.at()).unwrap_or_default();
         let place = match span.text().find(expression).filter(|_| !expression.is_empty()) {
-            Some(at) => span.file().span(span.start() + at..span.start() + at + expression.len()),
+            Some(at) => span
+                .file()
+                .span(span.start() + at..span.start() + at + expression.len()),
             None => span.clone(),
         };
         match &fault {
@@ -131,7 +138,10 @@ impl<'a> Context<'a> {
         let failed = self.failed.borrow();
         let follows = |one: &Diagnostic| {
             let own = matches!(one.code, Code::VARIABLE_REQUIRED | Code::INTERPOLATION);
-            let at = one.span.as_ref().map(|span| (span.file().name().to_owned(), span.start()));
+            let at = one
+                .span
+                .as_ref()
+                .map(|span| (span.file().name().to_owned(), span.start()));
             !own && at.is_some_and(|at| failed.contains(&at))
         };
         let mut all: Diagnostics = found.into_iter().filter(|one| !follows(one)).collect();
@@ -151,7 +161,9 @@ impl<'a> Context<'a> {
     }
 
     fn mark_outside(&self, span: &Span) {
-        self.outside.borrow_mut().insert((span.file().name().to_owned(), span.start()));
+        self.outside
+            .borrow_mut()
+            .insert((span.file().name().to_owned(), span.start()));
     }
 
     /// Whether a value from outside the commit went into the scalar at `span`.
@@ -193,15 +205,29 @@ impl<'a> Context<'a> {
 
     /// Where `line` of `file` is.
     pub fn line_span(file: &File, line: usize) -> Span {
-        let start: usize = file.text().split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
-        let length = file.text().get(start..).and_then(|rest| rest.lines().next()).map_or(0, str::len);
+        let start: usize = file
+            .text()
+            .split_inclusive('\n')
+            .take(line.saturating_sub(1))
+            .map(str::len)
+            .sum();
+        let length = file
+            .text()
+            .get(start..)
+            .and_then(|rest| rest.lines().next())
+            .map_or(0, str::len);
         file.span(start..start + length)
     }
 }
 
 /// The node with another value.
 fn with_value(node: &Node, value: Value) -> Node {
-    Node { value, span: node.span.clone(), tag: node.tag, scalar: None }
+    Node {
+        value,
+        span: node.span.clone(),
+        tag: node.tag,
+        scalar: None,
+    }
 }
 
 /// A value that is spelled wrong.
@@ -250,7 +276,9 @@ pub(super) fn scalar(node: &Node) -> Option<String> {
 
 /// Go's `%v`: the shortest text that reads back, with an exponent below 1e-4 and from 1e21 on.
 fn go_float(number: f64, raw: Option<&str>) -> String {
-    if let Some(raw) = raw.filter(|raw| raw.bytes().all(|byte| byte.is_ascii_digit()) && !raw.starts_with('0')) {
+    if let Some(raw) =
+        raw.filter(|raw| raw.bytes().all(|byte| byte.is_ascii_digit()) && !raw.starts_with('0'))
+    {
         // An unsigned number beyond 63 bits.
         return raw.to_owned();
     }
@@ -258,13 +286,19 @@ fn go_float(number: f64, raw: Option<&str>) -> String {
     if number.is_nan() {
         "NaN".to_owned()
     } else if number.is_infinite() {
-        if number > 0.0 { "+Inf".to_owned() } else { "-Inf".to_owned() }
+        if number > 0.0 {
+            "+Inf".to_owned()
+        } else {
+            "-Inf".to_owned()
+        }
     } else if size == 0.0 || (1e-4..1e21).contains(&size) {
         number.to_string()
     } else {
         let text = format!("{number:e}");
         let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-        let (sign, digits) = exponent.strip_prefix('-').map_or(('+', exponent), |digits| ('-', digits));
+        let (sign, digits) = exponent
+            .strip_prefix('-')
+            .map_or(('+', exponent), |digits| ('-', digits));
         format!("{mantissa}e{sign}{digits:0>2}")
     }
 }
@@ -274,7 +308,9 @@ pub(super) fn pairs<'n>(
     fields: &mut Fields<'n, '_>,
     key: &'static str,
 ) -> Vec<(Spanned<String>, Option<String>, &'n Node)> {
-    let Some(node) = fields.node(key) else { return Vec::new() };
+    let Some(node) = fields.node(key) else {
+        return Vec::new();
+    };
     let mut done = Vec::new();
     match &node.value {
         Value::Mapping(mapping) => {
@@ -282,7 +318,11 @@ pub(super) fn pairs<'n>(
                 match &item.value.value {
                     Value::Null => done.push((item.key.clone(), None, &item.value)),
                     Value::Sequence(_) | Value::Mapping(_) => {
-                        fields.wrong(&format!("{key}.{}", item.key.value), "text, a number or a boolean", &item.value);
+                        fields.wrong(
+                            &format!("{key}.{}", item.key.value),
+                            "text, a number or a boolean",
+                            &item.value,
+                        );
                     }
                     _ => done.push((item.key.clone(), scalar(&item.value), &item.value)),
                 }
@@ -308,11 +348,18 @@ pub(super) fn pairs<'n>(
 
 /// A mapping (or list) of names to text, absent values as empty text.
 pub(super) fn string_map(fields: &mut Fields<'_, '_>, key: &'static str) -> BTreeMap<String, String> {
-    pairs(fields, key).into_iter().map(|(name, value, _)| (name.value, value.unwrap_or_default())).collect()
+    pairs(fields, key)
+        .into_iter()
+        .map(|(name, value, _)| (name.value, value.unwrap_or_default()))
+        .collect()
 }
 
 /// A mapping (or list) of names to [`Text`].
-pub(super) fn text_map(cx: &Context<'_>, fields: &mut Fields<'_, '_>, key: &'static str) -> BTreeMap<String, Text> {
+pub(super) fn text_map(
+    cx: &Context<'_>,
+    fields: &mut Fields<'_, '_>,
+    key: &'static str,
+) -> BTreeMap<String, Text> {
     pairs(fields, key)
         .into_iter()
         .map(|(name, value, node)| {
@@ -342,7 +389,10 @@ mod tests {
         ] {
             let node = Node::string("", File::new("x", raw).whole());
             let mut node = node;
-            node.scalar = Some(crate::document::Scalar { raw: raw.into(), style: crate::document::Style::Plain });
+            node.scalar = Some(crate::document::Scalar {
+                raw: raw.into(),
+                style: crate::document::Style::Plain,
+            });
             let node = node.with_text(raw, crate::document::Dialect::Compose);
             assert_eq!(scalar(&node).as_deref(), Some(text), "{raw}");
         }

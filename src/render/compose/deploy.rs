@@ -21,7 +21,11 @@ pub(super) struct Deploy {
 
 /// Reads them all.
 pub(super) fn read(service: &mut Fields<'_, '_>) -> Deploy {
-    let mut deploy = Deploy { resources: limits(service), restart: restart(service), ..Deploy::default() };
+    let mut deploy = Deploy {
+        resources: limits(service),
+        restart: restart(service),
+        ..Deploy::default()
+    };
     let scale = service.int_in("scale", 0..=10_000);
     let mut replicas = None;
     if let Some(node) = service.node("deploy") {
@@ -46,8 +50,12 @@ pub(super) fn read(service: &mut Fields<'_, '_>) -> Deploy {
         && scale.value != replicas.value
     {
         service.diagnostics().push(
-            Diagnostic::error(Code::CONFLICT, &scale.span, "`scale` and `deploy.replicas` say different numbers")
-                .with_secondary(&replicas.span, "`deploy.replicas` is here"),
+            Diagnostic::error(
+                Code::CONFLICT,
+                &scale.span,
+                "`scale` and `deploy.replicas` say different numbers",
+            )
+            .with_secondary(&replicas.span, "`deploy.replicas` is here"),
         );
     }
     let count = replicas.or(scale).map_or(1, |count| count.value);
@@ -60,28 +68,47 @@ pub(super) fn read(service: &mut Fields<'_, '_>) -> Deploy {
 
 fn mode(section: &mut Fields<'_, '_>) {
     let allowed = ["replicated", "global", "replicated-job", "global-job"];
-    let Some(mode) = section.word("mode", &allowed) else { return };
+    let Some(mode) = section.word("mode", &allowed) else {
+        return;
+    };
     if mode.value != "replicated" {
-        let message = format!("`mode: {}` of {} is not supported on a single engine", mode.value, section.what());
+        let message = format!(
+            "`mode: {}` of {} is not supported on a single engine",
+            mode.value,
+            section.what()
+        );
         let help = if mode.value.ends_with("job") {
             "a one-shot is marked with `x-driftless: { job: true }`"
         } else {
             "leave it out: on one engine a service runs `replicas` containers"
         };
-        section.diagnostics().push(Diagnostic::error(Code::NOT_SUPPORTED, &mode.span, message).with_help(help));
+        section
+            .diagnostics()
+            .push(Diagnostic::error(Code::NOT_SUPPORTED, &mode.span, message).with_help(help));
     }
 }
 
 fn update(node: &Node, what: &str, section: &mut Fields<'_, '_>) -> Update {
     let what = format!("`update_config` of {what}");
-    let Some(mut config) = fields(node, &what, keys::UPDATE, section.diagnostics()) else { return Update::default() };
+    let Some(mut config) = fields(node, &what, keys::UPDATE, section.diagnostics()) else {
+        return Update::default();
+    };
     Update {
-        order: config.word("order", &["start-first", "stop-first"]).map(|order| match order.value {
-            "start-first" => UpdateOrder::StartFirst,
-            _ => UpdateOrder::StopFirst,
-        }),
-        monitor: parsed(&mut config, "monitor", "a duration such as `10s`", units::nanoseconds),
-        parallelism: config.int_in("parallelism", 0..=10_000).and_then(|number| u32::try_from(number.value).ok()),
+        order: config
+            .word("order", &["start-first", "stop-first"])
+            .map(|order| match order.value {
+                "start-first" => UpdateOrder::StartFirst,
+                _ => UpdateOrder::StopFirst,
+            }),
+        monitor: parsed(
+            &mut config,
+            "monitor",
+            "a duration such as `10s`",
+            units::nanoseconds,
+        ),
+        parallelism: config
+            .int_in("parallelism", 0..=10_000)
+            .and_then(|number| u32::try_from(number.value).ok()),
     }
 }
 
@@ -99,7 +126,10 @@ fn restart(service: &mut Fields<'_, '_>) -> Option<Restart> {
     };
     match max_retries {
         Some(max_retries) if matches!(name, "no" | "always" | "unless-stopped" | "on-failure") => {
-            Some(Restart { name: name.to_owned(), max_retries })
+            Some(Restart {
+                name: name.to_owned(),
+                max_retries,
+            })
         }
         _ => {
             let message = format!("`restart` of {} cannot be `{}`", service.what(), text.value);
@@ -120,14 +150,21 @@ fn restart_policy(node: &Node, what: &str, section: &mut Fields<'_, '_>) -> Opti
     let mut policy = fields(node, &what, keys::RESTART, section.diagnostics())?;
     // Compose takes the engine's own words here too.
     let words = ["none", "on-failure", "any", "no", "always", "unless-stopped"];
-    let condition = policy.word("condition", &words).map_or("any", |condition| condition.value);
-    let attempts = policy.int_in("max_attempts", 0..=i64::from(i32::MAX)).map_or(0, |attempts| attempts.value);
+    let condition = policy
+        .word("condition", &words)
+        .map_or("any", |condition| condition.value);
+    let attempts = policy
+        .int_in("max_attempts", 0..=i64::from(i32::MAX))
+        .map_or(0, |attempts| attempts.value);
     let name = match condition {
         "none" | "no" => "no",
         "any" => "always",
         other => other,
     };
-    Some(Restart { name: name.to_owned(), max_retries: if name == "on-failure" { attempts } else { 0 } })
+    Some(Restart {
+        name: name.to_owned(),
+        max_retries: if name == "on-failure" { attempts } else { 0 },
+    })
 }
 
 /// A size in bytes: a number or text with a unit.
@@ -139,7 +176,13 @@ fn size(fields: &mut Fields<'_, '_>, key: &'static str) -> Option<i64> {
 fn limits(service: &mut Fields<'_, '_>) -> Resources {
     let positive = 0..=i64::MAX;
     Resources {
-        nano_cpus: parsed(service, "cpus", "a number of CPUs such as `0.5`", units::nano_cpus).filter(|cpus| *cpus > 0),
+        nano_cpus: parsed(
+            service,
+            "cpus",
+            "a number of CPUs such as `0.5`",
+            units::nano_cpus,
+        )
+        .filter(|cpus| *cpus > 0),
         cpu_shares: number(service, "cpu_shares", positive.clone()),
         cpu_period: microseconds(service, "cpu_period"),
         cpu_quota: microseconds(service, "cpu_quota"),
@@ -148,7 +191,11 @@ fn limits(service: &mut Fields<'_, '_>) -> Resources {
         cpuset: service.text("cpuset").map(|set| set.value),
         memory: size(service, "mem_limit"),
         memory_swap: parsed(service, "memswap_limit", "a size such as `1g`, or -1", |text| {
-            if text.trim() == "-1" { Some(-1) } else { units::bytes(text) }
+            if text.trim() == "-1" {
+                Some(-1)
+            } else {
+                units::bytes(text)
+            }
         }),
         memory_reservation: size(service, "mem_reservation"),
         memory_swappiness: number(service, "mem_swappiness", 0..=100),
@@ -160,22 +207,35 @@ fn limits(service: &mut Fields<'_, '_>) -> Resources {
     }
 }
 
-fn number(fields: &mut Fields<'_, '_>, key: &'static str, range: std::ops::RangeInclusive<i64>) -> Option<i64> {
+fn number(
+    fields: &mut Fields<'_, '_>,
+    key: &'static str,
+    range: std::ops::RangeInclusive<i64>,
+) -> Option<i64> {
     fields.int_in(key, range).map(|number| number.value)
 }
 
 /// A number of microseconds, or a duration.
 fn microseconds(fields: &mut Fields<'_, '_>, key: &'static str) -> Option<i64> {
-    parsed(fields, key, "a number of microseconds or a duration such as `50ms`", |text| {
-        text.parse().ok().or_else(|| units::nanoseconds(text).map(|nanos| nanos / 1000))
-    })
+    parsed(
+        fields,
+        key,
+        "a number of microseconds or a duration such as `50ms`",
+        |text| {
+            text.parse()
+                .ok()
+                .or_else(|| units::nanoseconds(text).map(|nanos| nanos / 1000))
+        },
+    )
 }
 
 fn blkio(service: &mut Fields<'_, '_>) -> Option<u16> {
     let node = service.node("blkio_config")?;
     let what = format!("`blkio_config` of {}", service.what());
     let mut config = fields(node, &what, keys::BLKIO, service.diagnostics())?;
-    config.int_in("weight", 10..=1000).and_then(|weight| u16::try_from(weight.value).ok())
+    config
+        .int_in("weight", 10..=1000)
+        .and_then(|weight| u16::try_from(weight.value).ok())
 }
 
 /// `deploy.resources`.
@@ -187,30 +247,57 @@ fn resources(node: &Node, what: &str, section: &mut Fields<'_, '_>, deploy: &mut
             let pids = number(limits, "pids", -1..=i64::MAX).filter(|pids| *pids > 0);
             (cpus.filter(|cpus| *cpus > 0), size(limits, "memory"), pids)
         });
-        let reservations = resources.nested("reservations", format!("`reservations` of {what}"), |reserved| {
-            if let Some(cpus) = reserved.node("cpus") {
-                let message = "`reservations.cpus` has no effect: an engine cannot reserve CPUs";
-                reserved.diagnostics().push(Diagnostic::warning(Code::NO_EFFECT, &cpus.span, message));
-            }
-            if let Some(generic) = reserved.node("generic_resources") {
-                let message = "`generic_resources` have a meaning in a Swarm only";
-                reserved.diagnostics().push(Diagnostic::error(Code::NOT_SUPPORTED, &generic.span, message));
-            }
-            let memory = size(reserved, "memory");
-            let devices = reserved.sequence("devices").unwrap_or_default();
-            let devices: Vec<_> =
-                devices.iter().filter_map(|device| device_request(device, true, reserved)).collect();
-            (memory, devices)
-        });
+        let reservations =
+            resources.nested("reservations", format!("`reservations` of {what}"), |reserved| {
+                if let Some(cpus) = reserved.node("cpus") {
+                    let message = "`reservations.cpus` has no effect: an engine cannot reserve CPUs";
+                    reserved
+                        .diagnostics()
+                        .push(Diagnostic::warning(Code::NO_EFFECT, &cpus.span, message));
+                }
+                if let Some(generic) = reserved.node("generic_resources") {
+                    let message = "`generic_resources` have a meaning in a Swarm only";
+                    reserved.diagnostics().push(Diagnostic::error(
+                        Code::NOT_SUPPORTED,
+                        &generic.span,
+                        message,
+                    ));
+                }
+                let memory = size(reserved, "memory");
+                let devices = reserved.sequence("devices").unwrap_or_default();
+                let devices: Vec<_> = devices
+                    .iter()
+                    .filter_map(|device| device_request(device, true, reserved))
+                    .collect();
+                (memory, devices)
+            });
         (limits.unwrap_or_default(), reservations.unwrap_or_default())
     });
-    let Some(((cpus, memory, pids), (reserved, devices))) = found else { return };
+    let Some(((cpus, memory, pids), (reserved, devices))) = found else {
+        return;
+    };
     let own = &mut deploy.resources;
     let pairs = [
-        (cpus, &mut own.nano_cpus, "`cpus` and `deploy.resources.limits.cpus`"),
-        (memory, &mut own.memory, "`mem_limit` and `deploy.resources.limits.memory`"),
-        (pids, &mut own.pids_limit, "`pids_limit` and `deploy.resources.limits.pids`"),
-        (reserved, &mut own.memory_reservation, "`mem_reservation` and `deploy.resources.reservations.memory`"),
+        (
+            cpus,
+            &mut own.nano_cpus,
+            "`cpus` and `deploy.resources.limits.cpus`",
+        ),
+        (
+            memory,
+            &mut own.memory,
+            "`mem_limit` and `deploy.resources.limits.memory`",
+        ),
+        (
+            pids,
+            &mut own.pids_limit,
+            "`pids_limit` and `deploy.resources.limits.pids`",
+        ),
+        (
+            reserved,
+            &mut own.memory_reservation,
+            "`mem_reservation` and `deploy.resources.reservations.memory`",
+        ),
     ];
     for (new, slot, both) in pairs {
         match (new, *slot) {
@@ -236,17 +323,33 @@ fn gpus(node: &Node, service: &mut Fields<'_, '_>, requests: &mut Vec<DeviceRequ
             ..DeviceRequest::default()
         }),
         (_, Some(items)) => {
-            requests.extend(items.iter().filter_map(|item| device_request(item, false, service)));
+            requests.extend(
+                items
+                    .iter()
+                    .filter_map(|item| device_request(item, false, service)),
+            );
         }
         _ => service.wrong("gpus", "`all` or a list of devices", node),
     }
 }
 
-fn device_request(node: &Node, needs_capabilities: bool, fields: &mut Fields<'_, '_>) -> Option<DeviceRequest> {
+fn device_request(
+    node: &Node,
+    needs_capabilities: bool,
+    fields: &mut Fields<'_, '_>,
+) -> Option<DeviceRequest> {
     let what = format!("a device of {}", fields.what());
-    let mut device = Fields::of(node, what, &crate::document::FieldRules::COMPOSE, fields.diagnostics())?;
+    let mut device = Fields::of(
+        node,
+        what,
+        &crate::document::FieldRules::COMPOSE,
+        fields.diagnostics(),
+    )?;
     let mut request = DeviceRequest {
-        driver: device.string("driver").map(|driver| driver.value).unwrap_or_default(),
+        driver: device
+            .string("driver")
+            .map(|driver| driver.value)
+            .unwrap_or_default(),
         device_ids: strings(device.texts("device_ids")),
         options: super::context::string_map(&mut device, "options"),
         ..DeviceRequest::default()
@@ -255,7 +358,11 @@ fn device_request(node: &Node, needs_capabilities: bool, fields: &mut Fields<'_,
     if capabilities.is_empty() && needs_capabilities {
         device.required("capabilities");
     }
-    request.capabilities = vec![if capabilities.is_empty() { vec!["gpu".to_owned()] } else { capabilities }];
+    request.capabilities = vec![if capabilities.is_empty() {
+        vec!["gpu".to_owned()]
+    } else {
+        capabilities
+    }];
     if let Some(count) = device.text("count") {
         request.count = match count.value.as_str() {
             "all" => Some(-1),
@@ -267,7 +374,9 @@ fn device_request(node: &Node, needs_capabilities: bool, fields: &mut Fields<'_,
         }
         if !request.device_ids.is_empty() {
             let message = "a device has either `count` or `device_ids`";
-            device.diagnostics().push(Diagnostic::error(Code::CONFLICT, &count.span, message));
+            device
+                .diagnostics()
+                .push(Diagnostic::error(Code::CONFLICT, &count.span, message));
         }
     } else if request.device_ids.is_empty() {
         request.count = Some(-1);
@@ -277,5 +386,9 @@ fn device_request(node: &Node, needs_capabilities: bool, fields: &mut Fields<'_,
 }
 
 fn strings(texts: Option<Vec<Spanned<String>>>) -> Vec<String> {
-    texts.unwrap_or_default().into_iter().map(|text| text.value).collect()
+    texts
+        .unwrap_or_default()
+        .into_iter()
+        .map(|text| text.value)
+        .collect()
 }

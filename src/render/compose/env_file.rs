@@ -49,11 +49,27 @@ pub enum Format {
 }
 
 /// The entries of `text`. A value may use `known` and entries above it. All faults are collected.
-pub fn parse(text: &str, format: Format, known: &Variables, outside: bool) -> Result<Vec<Entry>, Vec<EnvFault>> {
+pub fn parse(
+    text: &str,
+    format: Format,
+    known: &Variables,
+    outside: bool,
+) -> Result<Vec<Entry>, Vec<EnvFault>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut parser = Parser { rest: text, line: 1, known: known.clone(), outside, entries: Vec::new(), faults: Vec::new() };
+    let mut parser = Parser {
+        rest: text,
+        line: 1,
+        known: known.clone(),
+        outside,
+        entries: Vec::new(),
+        faults: Vec::new(),
+    };
     while parser.entry(format) {}
-    if parser.faults.is_empty() { Ok(parser.entries) } else { Err(parser.faults) }
+    if parser.faults.is_empty() {
+        Ok(parser.entries)
+    } else {
+        Err(parser.faults)
+    }
 }
 
 struct Parser<'t> {
@@ -79,7 +95,11 @@ impl<'t> Parser<'t> {
             self.take_line();
         }
         let line = self.line;
-        if let Some(after) = self.rest.strip_prefix("export").filter(|rest| rest.starts_with([' ', '\t'])) {
+        if let Some(after) = self
+            .rest
+            .strip_prefix("export")
+            .filter(|rest| rest.starts_with([' ', '\t']))
+        {
             self.rest = after.trim_start_matches([' ', '\t']);
         }
         let end = self.rest.find(['=', ':', '\n']).unwrap_or(self.rest.len());
@@ -91,23 +111,39 @@ impl<'t> Parser<'t> {
             } else {
                 "a line must be `NAME=value`, a name alone, a comment or empty"
             };
-            self.faults.push(EnvFault::Syntax { why: why.to_owned(), line });
+            self.faults.push(EnvFault::Syntax {
+                why: why.to_owned(),
+                line,
+            });
             self.take_line();
             return true;
         }
         let name = name.to_owned();
-        let assigned = self.rest.get(end..).is_some_and(|rest| rest.starts_with(['=', ':']));
+        let assigned = self
+            .rest
+            .get(end..)
+            .is_some_and(|rest| rest.starts_with(['=', ':']));
         if !assigned {
             self.take_line();
             let variable = self.known.get(&name).cloned();
             let outside = variable.as_ref().is_some_and(|variable| variable.outside);
-            self.push(Entry { name, value: variable.map(|variable| variable.value), outside, line });
+            self.push(Entry {
+                name,
+                value: variable.map(|variable| variable.value),
+                outside,
+                line,
+            });
             return true;
         }
         self.advance(end + 1);
         if format == Format::Raw {
             let value = self.take_line().trim_end_matches('\r').to_owned();
-            self.push(Entry { name, value: Some(value), outside: self.outside, line });
+            self.push(Entry {
+                name,
+                value: Some(value),
+                outside: self.outside,
+                line,
+            });
             return true;
         }
         self.rest = self.rest.trim_start_matches([' ', '\t', '\u{b}', '\u{c}', '\r']);
@@ -117,7 +153,11 @@ impl<'t> Parser<'t> {
                 let whole = self.take_line();
                 // `#` starts a comment only after a space; an empty value may be followed by one at once.
                 let value = whole.split_once(" #").map_or(whole, |(value, _)| value);
-                let value = if value.starts_with('#') && whole.len() == value.len() { value } else { value.trim_end() };
+                let value = if value.starts_with('#') && whole.len() == value.len() {
+                    value
+                } else {
+                    value.trim_end()
+                };
                 Some((value.to_owned(), true))
             }
         };
@@ -125,12 +165,20 @@ impl<'t> Parser<'t> {
         let done = if expand && interpolate::needed(&value) {
             interpolate::interpolate(&value, &self.known)
         } else {
-            Ok(interpolate::Interpolated { text: value, outside: false })
+            Ok(interpolate::Interpolated {
+                text: value,
+                outside: false,
+            })
         };
         match done {
             Ok(done) => {
                 let outside = self.outside || done.outside;
-                self.push(Entry { name, value: Some(done.text), outside, line });
+                self.push(Entry {
+                    name,
+                    value: Some(done.text),
+                    outside,
+                    line,
+                });
             }
             Err(fault) => self.faults.push(EnvFault::Interpolation { line, fault }),
         }
@@ -152,7 +200,10 @@ impl<'t> Parser<'t> {
         let mut escaped = false;
         let end = loop {
             let Some((at, c)) = chars.next() else {
-                self.faults.push(EnvFault::Syntax { why: "the quote is not closed".to_owned(), line });
+                self.faults.push(EnvFault::Syntax {
+                    why: "the quote is not closed".to_owned(),
+                    line,
+                });
                 self.rest = "";
                 return None;
             };
@@ -179,7 +230,11 @@ impl<'t> Parser<'t> {
             self.faults.push(EnvFault::Syntax { why, line: self.line });
         }
         self.take_line();
-        Some(if quote == '"' { (unescape(&value), true) } else { (value, false) })
+        Some(if quote == '"' {
+            (unescape(&value), true)
+        } else {
+            (value, false)
+        })
     }
 
     fn advance(&mut self, bytes: usize) {
@@ -234,8 +289,14 @@ mod tests {
         let mut known = Variables::default();
         known.set("HOST", "db", false);
         match parse(text, Format::Compose, &known, false) {
-            Ok(entries) => entries.into_iter().map(|entry| (entry.name, entry.value)).collect(),
-            Err(faults) => vec![("fault".to_owned(), faults.first().map(|f| format!("{}: {f}", f.line())))],
+            Ok(entries) => entries
+                .into_iter()
+                .map(|entry| (entry.name, entry.value))
+                .collect(),
+            Err(faults) => vec![(
+                "fault".to_owned(),
+                faults.first().map(|f| format!("{}: {f}", f.line())),
+            )],
         }
     }
 
@@ -272,15 +333,38 @@ mod tests {
     #[test]
     fn later_lines_see_earlier_ones_and_a_name_alone_passes_through() {
         let entries = read("# start\nA=1\n\nB=${A}2\nHOST\nNONE\n");
-        let shown: Vec<_> = entries.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect();
-        assert_eq!(shown, [("A", Some("1")), ("B", Some("12")), ("HOST", Some("db")), ("NONE", None)]);
+        let shown: Vec<_> = entries
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_deref()))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                ("A", Some("1")),
+                ("B", Some("12")),
+                ("HOST", Some("db")),
+                ("NONE", None)
+            ]
+        );
     }
 
     #[test]
     fn a_bad_line_is_a_fault_with_its_line() {
-        assert_eq!(read("A=1\nthis is\n")[0].1.as_deref().map(|m| m.starts_with("2: ")), Some(true));
-        assert_eq!(read("A=1\nB='x\n")[0].1.as_deref(), Some("2: the quote is not closed"));
-        assert_eq!(read("A=pa$word\n")[0].1.as_deref(), Some("1: variable `word` is not defined"));
+        assert_eq!(
+            read("A=1\nthis is\n")[0]
+                .1
+                .as_deref()
+                .map(|m| m.starts_with("2: ")),
+            Some(true)
+        );
+        assert_eq!(
+            read("A=1\nB='x\n")[0].1.as_deref(),
+            Some("2: the quote is not closed")
+        );
+        assert_eq!(
+            read("A=pa$word\n")[0].1.as_deref(),
+            Some("1: variable `word` is not defined")
+        );
     }
 
     #[test]

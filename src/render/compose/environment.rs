@@ -36,8 +36,14 @@ pub(super) fn read(cx: &Context<'_>, fields: &mut Fields<'_, '_>) -> BTreeMap<St
             (None, None) => {
                 // Compose leaves the variable out; one that an env_file set is left out too.
                 environment.remove(&name.value);
-                let message = format!("`{}` is passed through, but nobody gives it a value: it is left out", name.value);
-                let help = format!("set it in `vars/{}.env` beside config.yaml, or with --env-file", cx.app);
+                let message = format!(
+                    "`{}` is passed through, but nobody gives it a value: it is left out",
+                    name.value
+                );
+                let help = format!(
+                    "set it in `vars/{}.env` beside config.yaml, or with --env-file",
+                    cx.app
+                );
                 fields
                     .diagnostics()
                     .push(Diagnostic::warning(Code::NOT_PASSED, &name.span, message).with_help(help));
@@ -47,14 +53,23 @@ pub(super) fn read(cx: &Context<'_>, fields: &mut Fields<'_, '_>) -> BTreeMap<St
     environment
 }
 
-fn read_file(cx: &Context<'_>, fields: &mut Fields<'_, '_>, item: &Node, environment: &mut BTreeMap<String, Text>) {
+fn read_file(
+    cx: &Context<'_>,
+    fields: &mut Fields<'_, '_>,
+    item: &Node,
+    environment: &mut BTreeMap<String, Text>,
+) {
     let (path, required, format) = match &item.value {
         Value::Mapping(_) => {
             let what = format!("`env_file` of {}", fields.what());
-            let Some(mut entry) = Fields::of(item, what, &FieldRules::COMPOSE, fields.diagnostics()) else { return };
+            let Some(mut entry) = Fields::of(item, what, &FieldRules::COMPOSE, fields.diagnostics()) else {
+                return;
+            };
             let path = entry.required_string("path");
             let required = entry.bool("required").is_none_or(|required| required.value);
-            let format = entry.word("format", &["raw"]).map_or(Format::Compose, |_| Format::Raw);
+            let format = entry
+                .word("format", &["raw"])
+                .map_or(Format::Compose, |_| Format::Raw);
             entry.finish(&[]);
             let Some(path) = path else { return };
             (path.value, required, format)
@@ -62,7 +77,9 @@ fn read_file(cx: &Context<'_>, fields: &mut Fields<'_, '_>, item: &Node, environ
         Value::String(path) => (path.clone(), true, Format::Compose),
         _ => return fields.wrong("env_file", "a path, or a list of paths", item),
     };
-    let Some(found) = find_file(cx, &path, &item.span, fields.diagnostics()) else { return };
+    let Some(found) = find_file(cx, &path, &item.span, fields.diagnostics()) else {
+        return;
+    };
     let (file, outside) = match found {
         Some(found) => found,
         None if !required => return,
@@ -91,8 +108,18 @@ fn read_file(cx: &Context<'_>, fields: &mut Fields<'_, '_>, item: &Node, environ
 }
 
 /// A file by its path as written: from the commit, else from the operator. `None` when the path itself is wrong.
-fn find_file(cx: &Context<'_>, path: &str, span: &Span, diagnostics: &mut Diagnostics) -> Option<Option<(File, bool)>> {
-    let given = |name: &str| cx.inputs.env_files.get(name).map(|text| (File::new(name, text), true));
+fn find_file(
+    cx: &Context<'_>,
+    path: &str,
+    span: &Span,
+    diagnostics: &mut Diagnostics,
+) -> Option<Option<(File, bool)>> {
+    let given = |name: &str| {
+        cx.inputs
+            .env_files
+            .get(name)
+            .map(|text| (File::new(name, text), true))
+    };
     if let Some(found) = given(path) {
         return Some(Some(found));
     }
@@ -108,7 +135,11 @@ fn find_file(cx: &Context<'_>, path: &str, span: &Span, diagnostics: &mut Diagno
     };
     // The operator's copy is named as the file is: `./local.env` and `local.env` are one.
     let beside = full.relative_to(&cx.folder);
-    if let Some(found) = beside.as_ref().and_then(|beside| given(beside.as_str())).or_else(|| given(full.as_str())) {
+    if let Some(found) = beside
+        .as_ref()
+        .and_then(|beside| given(beside.as_str()))
+        .or_else(|| given(full.as_str()))
+    {
         return Some(Some(found));
     }
     match cx.checkout.read(&full) {
@@ -145,10 +176,15 @@ fn report(file: &File, faults: Vec<EnvFault>, outside: bool, diagnostics: &mut D
         };
         let mut finding = Diagnostic::error(code, &span, fault.to_string());
         if matches!(fault, EnvFault::Interpolation { .. }) {
-            finding = finding.with_help("a `$` that is meant to stay is written `$$`, or the value in single quotes");
+            finding = finding
+                .with_help("a `$` that is meant to stay is written `$$`, or the value in single quotes");
         }
         // A line of an env file is mostly a secret; one from outside the commit always is.
-        diagnostics.push(if outside { finding.without_source() } else { finding.redact(span.range()) });
+        diagnostics.push(if outside {
+            finding.without_source()
+        } else {
+            finding.redact(span.range())
+        });
     }
 }
 
@@ -164,14 +200,21 @@ pub(super) fn load_variables(cx: &mut Context<'_>, diagnostics: &mut Diagnostics
         // A folder named `.env` is somebody's virtual environment.
         Err(CheckoutError::NotAFile { .. }) => return,
         Err(error) => {
-            return diagnostics.push(super::mounts::checkout_error(&error, &File::new(path.as_str(), "").whole()));
+            return diagnostics.push(super::mounts::checkout_error(
+                &error,
+                &File::new(path.as_str(), "").whole(),
+            ));
         }
     };
     cx.untracked_env = false;
     let outside = is_outside(cx, &path);
     let Ok(text) = std::str::from_utf8(&blob.bytes) else {
         let whole = File::new(path.as_str(), "").whole();
-        return diagnostics.push(Diagnostic::error(Code::ENV_FILE_SYNTAX, &whole, "the file is not UTF-8 text"));
+        return diagnostics.push(Diagnostic::error(
+            Code::ENV_FILE_SYNTAX,
+            &whole,
+            "the file is not UTF-8 text",
+        ));
     };
     let file = File::new(path.as_str(), text);
     match env_file::parse(text, Format::Compose, &cx.variables, outside) {

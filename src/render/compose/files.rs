@@ -28,29 +28,53 @@ impl What {
 }
 
 /// One entry of top-level `configs` or `secrets`.
-pub(super) fn content(cx: &Context<'_>, kind: What, item: &Item, diagnostics: &mut Diagnostics) -> Option<Content> {
+pub(super) fn content(
+    cx: &Context<'_>,
+    kind: What,
+    item: &Item,
+    diagnostics: &mut Diagnostics,
+) -> Option<Content> {
     let key = item.key.value.as_str();
     let what = format!("{} `{key}`", kind.word());
-    let table = if kind == What::Config { keys::CONFIG } else { keys::SECRET };
+    let table = if kind == What::Config {
+        keys::CONFIG
+    } else {
+        keys::SECRET
+    };
     let mut read = fields(&item.value, &what, table, diagnostics)?;
     let secret = kind == What::Secret;
     let (file, variable) = (read.string("file"), read.string("environment"));
-    let text = if secret { None } else { read.node("content").filter(|_| read.has("content")) };
+    let text = if secret {
+        None
+    } else {
+        read.node("content").filter(|_| read.has("content"))
+    };
     let given = usize::from(file.is_some()) + usize::from(variable.is_some()) + usize::from(text.is_some());
     // `external` was reported already.
     if read.has("external") {
         return None;
     }
     if given != 1 {
-        let of = if secret { "`file` or `environment`" } else { "`file`, `content` or `environment`" };
+        let of = if secret {
+            "`file` or `environment`"
+        } else {
+            "`file`, `content` or `environment`"
+        };
         let message = format!("{what} needs exactly one of {of}");
-        read.diagnostics().push(Diagnostic::error(Code::MISSING_FIELD, &item.key.span, message));
+        read.diagnostics()
+            .push(Diagnostic::error(Code::MISSING_FIELD, &item.key.span, message));
         return None;
     }
     if let Some(variable) = variable {
         let Some(found) = cx.variables.get(&variable.value) else {
-            let message = format!("{what} takes its content from the variable `{}`, which is not set", variable.value);
-            let help = format!("set it in `vars/{}.env` beside config.yaml, or with --env-file", cx.app);
+            let message = format!(
+                "{what} takes its content from the variable `{}`, which is not set",
+                variable.value
+            );
+            let help = format!(
+                "set it in `vars/{}.env` beside config.yaml, or with --env-file",
+                cx.app
+            );
             let missing = Diagnostic::error(Code::SECRET_MISSING, &variable.span, message).with_help(help);
             read.diagnostics().push(missing);
             return None;
@@ -58,26 +82,42 @@ pub(super) fn content(cx: &Context<'_>, kind: What, item: &Item, diagnostics: &m
         if secret || found.outside {
             cx.secrets.borrow_mut().insert(found.value.clone());
         }
-        return Some(Content { bytes: found.value.clone().into_bytes(), secret: secret || found.outside });
+        return Some(Content {
+            bytes: found.value.clone().into_bytes(),
+            secret: secret || found.outside,
+        });
     }
     if let Some(node) = text {
         let Some(text) = cx.node_text(key, node) else {
             read.wrong("content", "text", node);
             return None;
         };
-        return Some(Content { bytes: text.value.into_bytes(), secret: text.secret });
+        return Some(Content {
+            bytes: text.value.into_bytes(),
+            secret: text.secret,
+        });
     }
     let file = file?;
     if let Some(bytes) = cx.inputs.secret_files.get(key) {
         if let Ok(text) = std::str::from_utf8(bytes) {
             cx.secrets.borrow_mut().insert(text.to_owned());
         }
-        return Some(Content { bytes: bytes.clone(), secret: true });
+        return Some(Content {
+            bytes: bytes.clone(),
+            secret: true,
+        });
     }
-    let help = format!("commit it, or put it at `secrets/{}/{key}` beside config.yaml", cx.app);
+    let help = format!(
+        "commit it, or put it at `secrets/{}/{key}` beside config.yaml",
+        cx.app
+    );
     if file.value.starts_with(['/', '~']) {
-        let message = format!("`{}` is a path of one machine, so {what} has no content here", file.value);
-        read.diagnostics().push(Diagnostic::error(Code::SECRET_MISSING, &file.span, message).with_help(help));
+        let message = format!(
+            "`{}` is a path of one machine, so {what} has no content here",
+            file.value
+        );
+        read.diagnostics()
+            .push(Diagnostic::error(Code::SECRET_MISSING, &file.span, message).with_help(help));
         return None;
     }
     let finding = match cx.folder.join(&file.value) {
@@ -88,7 +128,10 @@ pub(super) fn content(cx: &Context<'_>, kind: What, item: &Item, diagnostics: &m
                 if let (true, Ok(text)) = (secret || outside, std::str::from_utf8(&blob.bytes)) {
                     cx.secrets.borrow_mut().insert(text.to_owned());
                 }
-                return Some(Content { bytes: blob.bytes, secret: secret || outside });
+                return Some(Content {
+                    bytes: blob.bytes,
+                    secret: secret || outside,
+                });
             }
             Err(CheckoutError::NotFound { .. }) => {
                 let message = format!("the file of {what} is not in the commit: `{path}`");
@@ -103,7 +146,11 @@ pub(super) fn content(cx: &Context<'_>, kind: What, item: &Item, diagnostics: &m
 
 /// `configs` or `secrets` of a service, by place in the container.
 pub(super) fn injected(kind: What, service: &mut Fields<'_, '_>) -> BTreeMap<String, Injected> {
-    let key = if kind == What::Config { "configs" } else { "secrets" };
+    let key = if kind == What::Config {
+        "configs"
+    } else {
+        "secrets"
+    };
     let mut places = BTreeMap::new();
     for node in service.sequence(key).unwrap_or_default() {
         let (source, target, rest) = match &node.value {
@@ -111,7 +158,9 @@ pub(super) fn injected(kind: What, service: &mut Fields<'_, '_>) -> BTreeMap<Str
             Value::Mapping(_) => {
                 let what = format!("a {} of {}", kind.word(), service.what());
                 let rules = &FieldRules::COMPOSE;
-                let Some(mut entry) = Fields::of(node, what, rules, service.diagnostics()) else { continue };
+                let Some(mut entry) = Fields::of(node, what, rules, service.diagnostics()) else {
+                    continue;
+                };
                 let source = entry.required_string("source");
                 let target = entry.string("target").map(|target| target.value);
                 let rest = (id(&mut entry, "uid"), id(&mut entry, "gid"), mode(&mut entry));
@@ -126,9 +175,22 @@ pub(super) fn injected(kind: What, service: &mut Fields<'_, '_>) -> BTreeMap<Str
         };
         let place = place(kind, &source, target.as_deref());
         let (uid, gid, mode) = rest;
-        if places.insert(place.clone(), Injected { source, uid, gid, mode }).is_some() {
+        if places
+            .insert(
+                place.clone(),
+                Injected {
+                    source,
+                    uid,
+                    gid,
+                    mode,
+                },
+            )
+            .is_some()
+        {
             let message = format!("{} puts two {key} at `{place}`", service.what());
-            service.diagnostics().push(Diagnostic::error(Code::CONFLICT, &node.span, message));
+            service
+                .diagnostics()
+                .push(Diagnostic::error(Code::CONFLICT, &node.span, message));
         }
     }
     places

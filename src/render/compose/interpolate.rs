@@ -26,7 +26,13 @@ pub struct Variables(BTreeMap<String, Variable>);
 impl Variables {
     /// Sets `name`; the last one wins.
     pub fn set(&mut self, name: impl Into<String>, value: impl Into<String>, outside: bool) {
-        self.0.insert(name.into(), Variable { value: value.into(), outside });
+        self.0.insert(
+            name.into(),
+            Variable {
+                value: value.into(),
+                outside,
+            },
+        );
     }
 
     /// The value of `name`.
@@ -54,13 +60,23 @@ pub struct Interpolated {
 pub enum Fault {
     /// No value and no default.
     #[error("variable `{name}` is not defined")]
-    Undefined { name: String, at: std::ops::Range<usize> },
+    Undefined {
+        name: String,
+        at: std::ops::Range<usize>,
+    },
     /// `${VAR:?message}` without a value.
     #[error("required variable `{name}` is not set{}", if message.is_empty() { String::new() } else { format!(": {message}") })]
-    Required { name: String, message: String, at: std::ops::Range<usize> },
+    Required {
+        name: String,
+        message: String,
+        at: std::ops::Range<usize>,
+    },
     /// Not an expression.
     #[error("invalid interpolation: {why}")]
-    Syntax { why: &'static str, at: std::ops::Range<usize> },
+    Syntax {
+        why: &'static str,
+        at: std::ops::Range<usize>,
+    },
 }
 
 impl Fault {
@@ -79,12 +95,21 @@ pub fn needed(text: &str) -> bool {
 
 /// `text` with every expression replaced.
 pub fn interpolate(text: &str, variables: &Variables) -> Result<Interpolated, Fault> {
-    let mut done = Interpolated { text: String::with_capacity(text.len()), outside: false };
+    let mut done = Interpolated {
+        text: String::with_capacity(text.len()),
+        outside: false,
+    };
     expand(text, 0, variables, &mut done, DEPTH)?;
     Ok(done)
 }
 
-fn expand(text: &str, base: usize, variables: &Variables, done: &mut Interpolated, depth: usize) -> Result<(), Fault> {
+fn expand(
+    text: &str,
+    base: usize,
+    variables: &Variables,
+    done: &mut Interpolated,
+    depth: usize,
+) -> Result<(), Fault> {
     let mut position = 0;
     while let Some(found) = text.get(position..).and_then(|rest| rest.find('$')) {
         let dollar = position + found;
@@ -99,7 +124,10 @@ fn expand(text: &str, base: usize, variables: &Variables, done: &mut Interpolate
             Some(b'{') => {
                 let at = |end: usize| base + dollar..base + end;
                 let Some(end) = closing_brace(rest) else {
-                    return Err(Fault::Syntax { why: "`${` is not closed", at: at(text.len()) });
+                    return Err(Fault::Syntax {
+                        why: "`${` is not closed",
+                        at: at(text.len()),
+                    });
                 };
                 let inner = rest.get(1..end).unwrap_or_default();
                 let end = dollar + 1 + end + 1;
@@ -110,7 +138,10 @@ fn expand(text: &str, base: usize, variables: &Variables, done: &mut Interpolate
                 let name = rest.get(..name_length).unwrap_or_default();
                 let end = dollar + 1 + name_length;
                 let Some(variable) = variables.get(name) else {
-                    return Err(Fault::Undefined { name: name.to_owned(), at: base + dollar..base + end });
+                    return Err(Fault::Undefined {
+                        name: name.to_owned(),
+                        at: base + dollar..base + end,
+                    });
                 };
                 put(variable, done);
                 end
@@ -142,10 +173,16 @@ fn braced(
     let length = name_length(inner);
     let (name, rest) = inner.split_at(length);
     if name.is_empty() {
-        return Err(Fault::Syntax { why: "a variable name is expected after `${`", at: at.clone() });
+        return Err(Fault::Syntax {
+            why: "a variable name is expected after `${`",
+            at: at.clone(),
+        });
     }
     let Some(depth) = depth.checked_sub(1) else {
-        return Err(Fault::Syntax { why: "defaults are nested too deeply", at: at.clone() });
+        return Err(Fault::Syntax {
+            why: "defaults are nested too deeply",
+            at: at.clone(),
+        });
     };
     let (colon, operator) = match rest.strip_prefix(':') {
         Some(rest) => (true, rest),
@@ -156,12 +193,18 @@ fn braced(
     let variable = variables.get(name);
     let filled = variable.filter(|variable| !colon || !variable.value.is_empty());
     match (operator.as_bytes().first(), filled) {
-        (None, _) if colon => Err(Fault::Syntax { why: "an operator is expected after `:`", at: at.clone() }),
+        (None, _) if colon => Err(Fault::Syntax {
+            why: "an operator is expected after `:`",
+            at: at.clone(),
+        }),
         (None, Some(variable)) | (Some(b'-' | b'?'), Some(variable)) => {
             put(variable, done);
             Ok(())
         }
-        (None, None) => Err(Fault::Undefined { name: name.to_owned(), at: at.clone() }),
+        (None, None) => Err(Fault::Undefined {
+            name: name.to_owned(),
+            at: at.clone(),
+        }),
         (Some(b'-'), None) => expand(word, word_base, variables, done, depth),
         (Some(b'+'), Some(variable)) => {
             done.outside |= variable.outside;
@@ -169,14 +212,24 @@ fn braced(
         }
         (Some(b'+'), None) => Ok(()),
         (Some(b'?'), None) => {
-            let mut message = Interpolated { text: String::new(), outside: false };
+            let mut message = Interpolated {
+                text: String::new(),
+                outside: false,
+            };
             // A message that can't be interpolated, or that would show an outside value, is shown as it is written.
             if expand(word, word_base, variables, &mut message, depth).is_err() || message.outside {
                 message.text = word.to_owned();
             }
-            Err(Fault::Required { name: name.to_owned(), message: message.text, at: at.clone() })
+            Err(Fault::Required {
+                name: name.to_owned(),
+                message: message.text,
+                at: at.clone(),
+            })
         }
-        _ => Err(Fault::Syntax { why: "after the name only `:-`, `-`, `:?`, `?`, `:+` and `+` are known", at: at.clone() }),
+        _ => Err(Fault::Syntax {
+            why: "after the name only `:-`, `-`, `:?`, `?`, `:+` and `+` are known",
+            at: at.clone(),
+        }),
     }
 }
 
@@ -185,7 +238,8 @@ fn name_length(text: &str) -> usize {
     if !text.starts_with(|c: char| c == '_' || c.is_ascii_alphabetic()) {
         return 0;
     }
-    text.find(|c: char| c != '_' && !c.is_ascii_alphanumeric()).unwrap_or(text.len())
+    text.find(|c: char| c != '_' && !c.is_ascii_alphanumeric())
+        .unwrap_or(text.len())
 }
 
 /// Where the brace that `text` starts with is closed. Every inner brace counts, as in Compose.
@@ -265,7 +319,14 @@ mod tests {
             ("${SET:}", None),
             ("${NONE:-ä}", Some("ä")),
         ] {
-            assert_eq!(interpolate(text, &variables()).ok().map(|done| done.text).as_deref(), result, "{text:?}");
+            assert_eq!(
+                interpolate(text, &variables())
+                    .ok()
+                    .map(|done| done.text)
+                    .as_deref(),
+                result,
+                "{text:?}"
+            );
         }
     }
 
@@ -281,17 +342,29 @@ mod tests {
     fn a_fault_knows_its_expression() {
         let text = "ab ${NONE:-x${OTHER}} c";
         let fault = interpolate(text, &variables()).err();
-        assert_eq!(fault.map(|fault| text[fault.at()].to_owned()).as_deref(), Some("${OTHER}"));
+        assert_eq!(
+            fault.map(|fault| text[fault.at()].to_owned()).as_deref(),
+            Some("${OTHER}")
+        );
         let fault = interpolate("${NONE:?give $SET}", &variables()).err();
-        assert_eq!(fault.map(|f| f.to_string()).as_deref(), Some("required variable `NONE` is not set: give value"));
+        assert_eq!(
+            fault.map(|f| f.to_string()).as_deref(),
+            Some("required variable `NONE` is not set: give value")
+        );
         let fault = interpolate("${NONE:?not $PASS}", &variables()).err();
-        assert_eq!(fault.map(|f| f.to_string()).as_deref(), Some("required variable `NONE` is not set: not $PASS"));
+        assert_eq!(
+            fault.map(|f| f.to_string()).as_deref(),
+            Some("required variable `NONE` is not set: not $PASS")
+        );
     }
 
     #[test]
     fn nesting_has_an_end() {
         let deep = format!("{}x{}", "${A:-".repeat(5000), "}".repeat(5000));
-        assert!(matches!(interpolate(&deep, &variables()), Err(Fault::Syntax { .. })));
+        assert!(matches!(
+            interpolate(&deep, &variables()),
+            Err(Fault::Syntax { .. })
+        ));
     }
 
     proptest::proptest! {

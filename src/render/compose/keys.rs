@@ -25,21 +25,30 @@ type Table = &'static [(&'static str, Fate)];
 
 /// Top-level keys.
 pub const TOP: Table = &[
-    ("version", Silent("obsolete; the compose-spec says that it is informative only")),
+    (
+        "version",
+        Silent("obsolete; the compose-spec says that it is informative only"),
+    ),
     ("name", Used),
     ("services", Used),
     ("networks", Used),
     ("volumes", Used),
     ("configs", Used),
     ("secrets", Used),
-    ("include", Refused("several files for one app are not supported yet")),
+    (
+        "include",
+        Refused("several files for one app are not supported yet"),
+    ),
     ("models", Refused("AI models are not supported")),
 ];
 
 /// Keys of a service.
 pub const SERVICE: Table = &[
     ("annotations", Used),
-    ("attach", Silent("it only says whose output `docker compose up` prints")),
+    (
+        "attach",
+        Silent("it only says whose output `docker compose up` prints"),
+    ),
     ("blkio_config", Used),
     ("build", Used),
     ("cap_add", Used),
@@ -72,8 +81,14 @@ pub const SERVICE: Table = &[
     ("env_file", Used),
     ("environment", Used),
     ("expose", Used),
-    ("extends", Refused("services that extend others are not supported yet; use YAML anchors and `x-` fragments")),
-    ("external_links", Refused("links to containers of other projects are not supported; use a shared external network")),
+    (
+        "extends",
+        Refused("services that extend others are not supported yet; use YAML anchors and `x-` fragments"),
+    ),
+    (
+        "external_links",
+        Refused("links to containers of other projects are not supported; use a shared external network"),
+    ),
     ("extra_hosts", Used),
     ("gpus", Used),
     ("group_add", Used),
@@ -83,7 +98,10 @@ pub const SERVICE: Table = &[
     ("init", Used),
     ("ipc", Used),
     ("isolation", Refused("it exists on Windows engines only")),
-    ("label_file", Refused("labels from files are not supported yet; write them under `labels`")),
+    (
+        "label_file",
+        Refused("labels from files are not supported yet; write them under `labels`"),
+    ),
     ("labels", Used),
     ("links", Used),
     ("logging", Used),
@@ -102,13 +120,24 @@ pub const SERVICE: Table = &[
     ("platform", Used),
     ("ports", Used),
     ("post_start", Refused("hooks are not supported yet")),
-    ("pre_start", Refused("hooks are not supported yet; use a service and `depends_on` with service_completed_successfully")),
+    (
+        "pre_start",
+        Refused(
+            "hooks are not supported yet; use a service and `depends_on` with service_completed_successfully",
+        ),
+    ),
     ("pre_stop", Refused("hooks are not supported yet")),
     ("privileged", Used),
     ("profiles", Used),
-    ("provider", Refused("services that an external program provides are not supported")),
+    (
+        "provider",
+        Refused("services that an external program provides are not supported"),
+    ),
     ("pull_policy", Used),
-    ("pull_refresh_after", Refused("it is not supported yet; use `pull_policy: daily`, `weekly` or `every_12h`")),
+    (
+        "pull_refresh_after",
+        Refused("it is not supported yet; use `pull_policy: daily`, `weekly` or `every_12h`"),
+    ),
     ("read_only", Used),
     ("restart", Used),
     ("runtime", Used),
@@ -124,7 +153,10 @@ pub const SERVICE: Table = &[
     ("tmpfs", Used),
     ("tty", Used),
     ("ulimits", Used),
-    ("use_api_socket", Refused("handing the engine's socket and credentials to a container is not supported")),
+    (
+        "use_api_socket",
+        Refused("handing the engine's socket and credentials to a container is not supported"),
+    ),
     ("user", Used),
     ("userns_mode", Used),
     ("uts", Used),
@@ -136,21 +168,36 @@ pub const SERVICE: Table = &[
 /// Keys of `deploy`.
 pub const DEPLOY: Table = &[
     ("endpoint_mode", Ignored("it has a meaning in a Swarm only")),
-    ("labels", Ignored("they are labels of a Swarm service; containers get those under `labels`")),
+    (
+        "labels",
+        Ignored("they are labels of a Swarm service; containers get those under `labels`"),
+    ),
     ("mode", Used),
     ("placement", Ignored("it has a meaning in a Swarm only")),
     ("replicas", Used),
     ("resources", Used),
     ("restart_policy", Used),
-    ("rollback_config", Ignored("Driftless rolls a whole app back by its own rules")),
+    (
+        "rollback_config",
+        Ignored("Driftless rolls a whole app back by its own rules"),
+    ),
     ("update_config", Used),
 ];
 
 /// Keys of `deploy.update_config`.
 pub const UPDATE: Table = &[
-    ("delay", Ignored("the health gate decides when the next container is replaced")),
-    ("failure_action", Ignored("what follows a failed release is the app's `rollback` rule")),
-    ("max_failure_ratio", Ignored("a release is healthy when all of it is")),
+    (
+        "delay",
+        Ignored("the health gate decides when the next container is replaced"),
+    ),
+    (
+        "failure_action",
+        Ignored("what follows a failed release is the app's `rollback` rule"),
+    ),
+    (
+        "max_failure_ratio",
+        Ignored("a release is healthy when all of it is"),
+    ),
     ("monitor", Used),
     ("order", Used),
     ("parallelism", Used),
@@ -166,12 +213,27 @@ pub const RESTART: Table = &[
 
 /// Keys of `blkio_config`.
 pub const BLKIO: Table = &[
-    ("device_read_bps", Refused("limits per device are not supported yet")),
-    ("device_read_iops", Refused("limits per device are not supported yet")),
-    ("device_write_bps", Refused("limits per device are not supported yet")),
-    ("device_write_iops", Refused("limits per device are not supported yet")),
+    (
+        "device_read_bps",
+        Refused("limits per device are not supported yet"),
+    ),
+    (
+        "device_read_iops",
+        Refused("limits per device are not supported yet"),
+    ),
+    (
+        "device_write_bps",
+        Refused("limits per device are not supported yet"),
+    ),
+    (
+        "device_write_iops",
+        Refused("limits per device are not supported yet"),
+    ),
     ("weight", Used),
-    ("weight_device", Refused("limits per device are not supported yet")),
+    (
+        "weight_device",
+        Refused("limits per device are not supported yet"),
+    ),
 ];
 
 /// Keys of `healthcheck`.
@@ -249,10 +311,19 @@ pub const VOLUME: Table = &[
 pub const CONFIG: Table = &[
     ("content", Used),
     ("environment", Used),
-    ("external", Refused("external configs exist in a Swarm only; use `file:`, `content:` or `environment:`")),
+    (
+        "external",
+        Refused("external configs exist in a Swarm only; use `file:`, `content:` or `environment:`"),
+    ),
     ("file", Used),
-    ("labels", Silent("a config is a file in a container here; a file has no labels")),
-    ("name", Silent("a config is a file in a container here, not an object of the engine")),
+    (
+        "labels",
+        Silent("a config is a file in a container here; a file has no labels"),
+    ),
+    (
+        "name",
+        Silent("a config is a file in a container here, not an object of the engine"),
+    ),
     ("template_driver", Refused("templates exist in a Swarm only")),
 ];
 
@@ -261,10 +332,21 @@ pub const SECRET: Table = &[
     ("driver", Refused("secret drivers exist in a Swarm only")),
     ("driver_opts", Refused("secret drivers exist in a Swarm only")),
     ("environment", Used),
-    ("external", Refused("external secrets exist in a Swarm only; use `file:` or `environment:`, and give the value beside `config.yaml`")),
+    (
+        "external",
+        Refused(
+            "external secrets exist in a Swarm only; use `file:` or `environment:`, and give the value beside `config.yaml`",
+        ),
+    ),
     ("file", Used),
-    ("labels", Silent("a secret is a file in a container here; a file has no labels")),
-    ("name", Silent("a secret is a file in a container here, not an object of the engine")),
+    (
+        "labels",
+        Silent("a secret is a file in a container here; a file has no labels"),
+    ),
+    (
+        "name",
+        Silent("a secret is a file in a container here, not an object of the engine"),
+    ),
     ("template_driver", Refused("templates exist in a Swarm only")),
 ];
 
@@ -272,9 +354,15 @@ pub const SECRET: Table = &[
 pub const EXTENSION: Table = &[
     ("autoscale", Refused("it is not supported yet")),
     ("job", Used),
-    ("probes", Refused("probes are not supported yet; use `healthcheck`, or `health.http` in driftless.yaml")),
+    (
+        "probes",
+        Refused("probes are not supported yet; use `healthcheck`, or `health.http` in driftless.yaml"),
+    ),
     ("state", Used),
-    ("strategy", Refused("it is not supported yet; `deploy.update_config.order` chooses start-first or stop-first")),
+    (
+        "strategy",
+        Refused("it is not supported yet; `deploy.update_config.order` chooses start-first or stop-first"),
+    ),
 ];
 
 /// Every table with its name, for documentation and tests.
@@ -300,21 +388,32 @@ pub const TABLES: &[(&str, Table)] = &[
 pub fn check(mapping: &Mapping, what: &str, table: Table, diagnostics: &mut Diagnostics) {
     for item in mapping {
         let (key, span) = (item.key.value.as_str(), &item.key.span);
-        let finding = match table.iter().find(|(known, _)| *known == key).map(|(_, fate)| *fate) {
+        let finding = match table
+            .iter()
+            .find(|(known, _)| *known == key)
+            .map(|(_, fate)| *fate)
+        {
             Some(Used | Silent(_)) => continue,
             // A null value asks for nothing.
             Some(Ignored(_) | Refused(_)) if item.value.is_null() => continue,
-            Some(Ignored(why)) => {
-                Diagnostic::warning(Code::NO_EFFECT, span, format!("`{key}` of {what} has no effect: {why}"))
-            }
-            Some(Refused(why)) => {
-                Diagnostic::error(Code::NOT_SUPPORTED, span, format!("`{key}` of {what} is not supported"))
-                    .with_note(why.to_owned())
-            }
+            Some(Ignored(why)) => Diagnostic::warning(
+                Code::NO_EFFECT,
+                span,
+                format!("`{key}` of {what} has no effect: {why}"),
+            ),
+            Some(Refused(why)) => Diagnostic::error(
+                Code::NOT_SUPPORTED,
+                span,
+                format!("`{key}` of {what} is not supported"),
+            )
+            .with_note(why.to_owned()),
             None if key.starts_with("x-") => continue,
             None => {
-                let unknown =
-                    Diagnostic::error(Code::UNKNOWN_FIELD, span, format!("unknown field `{key}` in {what}"));
+                let unknown = Diagnostic::error(
+                    Code::UNKNOWN_FIELD,
+                    span,
+                    format!("unknown field `{key}` in {what}"),
+                );
                 match did_you_mean(key, table.iter().map(|(known, _)| *known)) {
                     Some(near) => unknown.with_label(format!("did you mean `{near}`?")),
                     None => unknown,

@@ -31,7 +31,9 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use crate::document::{self, Budget, Code, Diagnostic, Diagnostics, Dialect, File, Item, Mapping, Node, Span, Value};
+use crate::document::{
+    self, Budget, Code, Diagnostic, Diagnostics, Dialect, File, Item, Mapping, Node, Span, Value,
+};
 use crate::names::{ProjectName, ServiceName};
 use crate::secret::Mask;
 use crate::source::{Checkout, CheckoutError, RepoPath};
@@ -44,11 +46,20 @@ pub use mounts::TREE_CAP;
 pub use print::compose_yaml;
 
 /// The names of a Compose file, in the order of Compose's preference.
-pub const FILE_NAMES: [&str; 4] = ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
+pub const FILE_NAMES: [&str; 4] = [
+    "compose.yaml",
+    "compose.yml",
+    "docker-compose.yml",
+    "docker-compose.yaml",
+];
 
 /// Files that Compose would merge into it.
-pub const OVERRIDE_NAMES: [&str; 4] =
-    ["compose.override.yaml", "compose.override.yml", "docker-compose.override.yml", "docker-compose.override.yaml"];
+pub const OVERRIDE_NAMES: [&str; 4] = [
+    "compose.override.yaml",
+    "compose.override.yml",
+    "docker-compose.override.yml",
+    "docker-compose.override.yaml",
+];
 
 /// What a file gives.
 #[derive(Debug)]
@@ -68,14 +79,23 @@ pub fn load(checkout: &Checkout, app: &App, file: &str, inputs: &Inputs) -> Resu
     let mut diagnostics = Diagnostics::new();
     let loaded = Loader::run(checkout, app, file, inputs, &mut diagnostics);
     // Values from outside the commit stay out of messages: a malformed port that an operator gave is "(secret)".
-    let mask = Mask::new(inputs.variables.values().cloned().chain(loaded.iter().flat_map(|(_, secrets)| secrets.clone())));
+    let mask = Mask::new(
+        inputs
+            .variables
+            .values()
+            .cloned()
+            .chain(loaded.iter().flat_map(|(_, secrets)| secrets.clone())),
+    );
     for one in diagnostics.iter_mut() {
         one.message = mask.clean(&one.message);
     }
     match loaded {
-        Some(((project, places), secrets)) if !diagnostics.has_errors() => {
-            Ok(Loaded { project, places, mask: Mask::new(secrets), warnings: diagnostics })
-        }
+        Some(((project, places), secrets)) if !diagnostics.has_errors() => Ok(Loaded {
+            project,
+            places,
+            mask: Mask::new(secrets),
+            warnings: diagnostics,
+        }),
         _ => Err(diagnostics),
     }
 }
@@ -103,10 +123,15 @@ impl<'a> Loader<'a> {
         diagnostics: &mut Diagnostics,
     ) -> Option<((Project, Places), Vec<String>)> {
         let whole = File::new(file, "").whole();
-        let path = RepoPath::parse(file).map_err(|error| diagnostics.push(mounts::path_error(&error, &whole))).ok()?;
+        let path = RepoPath::parse(file)
+            .map_err(|error| diagnostics.push(mounts::path_error(&error, &whole)))
+            .ok()?;
         let folder = path.parent().unwrap_or_default();
         siblings(checkout, app, &folder, &path, &whole, diagnostics);
-        let blob = checkout.read(&path).map_err(|error| diagnostics.push(unreadable(&error, &whole))).ok()?;
+        let blob = checkout
+            .read(&path)
+            .map_err(|error| diagnostics.push(unreadable(&error, &whole)))
+            .ok()?;
         let documents = document::parse_bytes(file, &blob.bytes, Dialect::Compose, &Budget::default())
             .map_err(|found| diagnostics.extend(found))
             .ok()?;
@@ -117,8 +142,12 @@ impl<'a> Loader<'a> {
         };
         if let Some(second) = documents.next() {
             diagnostics.push(
-                Diagnostic::error(Code::NOT_SUPPORTED, &second.root.span, "a second document in one Compose file")
-                    .with_help("several documents that are merged are not supported yet; keep one"),
+                Diagnostic::error(
+                    Code::NOT_SUPPORTED,
+                    &second.root.span,
+                    "a second document in one Compose file",
+                )
+                .with_help("several documents that are merged are not supported yet; keep one"),
             );
         }
         tags(&root, diagnostics);
@@ -144,7 +173,11 @@ impl<'a> Loader<'a> {
             Some(node) => {
                 let node = self.cx.interpolated(node, diagnostics);
                 let Some(text) = node.as_text() else {
-                    diagnostics.push(Diagnostic::error(Code::WRONG_TYPE, &node.span, "`name` must be text"));
+                    diagnostics.push(Diagnostic::error(
+                        Code::WRONG_TYPE,
+                        &node.span,
+                        "`name` must be text",
+                    ));
                     return None;
                 };
                 (text, node.span)
@@ -159,7 +192,9 @@ impl<'a> Loader<'a> {
                     let warning = Diagnostic::warning(Code::NO_EFFECT, whole, message);
                     diagnostics.push(warning.with_help("write `name:` at the top"));
                 }
-                self.cx.variables.set("COMPOSE_PROJECT_NAME", name.as_str(), false);
+                self.cx
+                    .variables
+                    .set("COMPOSE_PROJECT_NAME", name.as_str(), false);
                 Some(name)
             }
             Err(error) => {
@@ -171,7 +206,12 @@ impl<'a> Loader<'a> {
 
     /// Variables that steer Compose itself. None is dropped in silence.
     fn compose_variables(&self, file: &str, whole: &Span, diagnostics: &mut Diagnostics) {
-        let given = |variable: &str| self.cx.variables.get(variable).map(|variable| variable.value.clone());
+        let given = |variable: &str| {
+            self.cx
+                .variables
+                .get(variable)
+                .map(|variable| variable.value.clone())
+        };
         let own = file.rsplit('/').next().unwrap_or(file);
         if given("COMPOSE_FILE").is_some_and(|files| files.trim_start_matches("./") != own) {
             diagnostics.push(
@@ -184,18 +224,36 @@ impl<'a> Loader<'a> {
     fn profiles(&self) -> Vec<String> {
         let mut profiles = self.app.profiles.clone();
         if let Some(more) = self.cx.variables.get("COMPOSE_PROFILES") {
-            profiles.extend(more.value.split(',').map(|one| one.trim().to_owned()).filter(|one| !one.is_empty()));
+            profiles.extend(
+                more.value
+                    .split(',')
+                    .map(|one| one.trim().to_owned())
+                    .filter(|one| !one.is_empty()),
+            );
         }
         profiles
     }
 
-    fn project(&self, name: ProjectName, whole: &Span, diagnostics: &mut Diagnostics) -> Option<(Project, Places)> {
+    fn project(
+        &self,
+        name: ProjectName,
+        whole: &Span,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<(Project, Places)> {
         let Some(node) = self.top.get("services").filter(|node| !node.is_null()) else {
-            diagnostics.push(Diagnostic::error(Code::NO_SERVICES, whole, "the file has no `services`"));
+            diagnostics.push(Diagnostic::error(
+                Code::NO_SERVICES,
+                whole,
+                "the file has no `services`",
+            ));
             return None;
         };
         let Value::Mapping(services) = &node.value else {
-            diagnostics.push(Diagnostic::error(Code::WRONG_TYPE, &node.span, "`services` must be a mapping"));
+            diagnostics.push(Diagnostic::error(
+                Code::WRONG_TYPE,
+                &node.span,
+                "`services` must be a mapping",
+            ));
             return None;
         };
         let mut project = Project {
@@ -218,7 +276,11 @@ impl<'a> Loader<'a> {
             let name = match ServiceName::try_from(item.key.value.as_str()) {
                 Ok(name) => name,
                 Err(error) => {
-                    diagnostics.push(Diagnostic::error(Code::BAD_NAME, &item.key.span, error.to_string()));
+                    diagnostics.push(Diagnostic::error(
+                        Code::BAD_NAME,
+                        &item.key.span,
+                        error.to_string(),
+                    ));
                     continue;
                 }
             };
@@ -228,8 +290,17 @@ impl<'a> Loader<'a> {
             }
             let value = self.cx.interpolated(&item.value, diagnostics);
             self.cx.collect_outside(&value);
-            let item = Item { key: item.key.clone(), value };
-            note_places(&mut places, &format!("services.{name}"), &item.key.span, &item.value, 0);
+            let item = Item {
+                key: item.key.clone(),
+                value,
+            };
+            note_places(
+                &mut places,
+                &format!("services.{name}"),
+                &item.key.span,
+                &item.value,
+                0,
+            );
             alias_places(&mut places, &name);
             if let Some(service) = service::read(&self.cx, &item, diagnostics) {
                 project.services.insert(name.clone(), service);
@@ -238,7 +309,11 @@ impl<'a> Loader<'a> {
         }
         project.disabled.sort();
         if project.services.is_empty() && project.disabled.is_empty() && !diagnostics.has_errors() {
-            diagnostics.push(Diagnostic::error(Code::NO_SERVICES, &node.span, "`services` is empty"));
+            diagnostics.push(Diagnostic::error(
+                Code::NO_SERVICES,
+                &node.span,
+                "`services` is empty",
+            ));
         }
         self.objects(&mut project, &nodes, &mut places, diagnostics);
         checks::run(&mut project, &nodes, diagnostics);
@@ -247,7 +322,9 @@ impl<'a> Loader<'a> {
     }
 
     fn is_enabled(&self, item: &Item, enabled: &[String], diagnostics: &mut Diagnostics) -> bool {
-        let Some(node) = item.value.get("profiles").filter(|node| !node.is_null()) else { return true };
+        let Some(node) = item.value.get("profiles").filter(|node| !node.is_null()) else {
+            return true;
+        };
         let node = self.cx.interpolated(node, diagnostics);
         let Some(items) = node.as_sequence() else {
             let message = format!("`profiles` of service `{}` must be a list", item.key.value);
@@ -269,7 +346,10 @@ impl<'a> Loader<'a> {
         let mut uses: BTreeMap<&str, BTreeMap<String, ServiceName>> = BTreeMap::new();
         for (name, service) in &project.services {
             let mut note = |kind, key: &String| {
-                uses.entry(kind).or_default().entry(key.clone()).or_insert_with(|| name.clone());
+                uses.entry(kind)
+                    .or_default()
+                    .entry(key.clone())
+                    .or_insert_with(|| name.clone());
             };
             service.networks.keys().for_each(|key| note("networks", key));
             for mount in service.volumes.values() {
@@ -277,15 +357,24 @@ impl<'a> Loader<'a> {
                     note("volumes", key);
                 }
             }
-            service.configs.values().for_each(|config| note("configs", &config.source));
-            service.secrets.values().for_each(|secret| note("secrets", &secret.source));
+            service
+                .configs
+                .values()
+                .for_each(|config| note("configs", &config.source));
+            service
+                .secrets
+                .values()
+                .for_each(|secret| note("secrets", &secret.source));
         }
         for kind in ["networks", "volumes", "configs", "secrets"] {
             let declared = self.declared(kind, diagnostics);
             for (key, user) in uses.remove(kind).unwrap_or_default() {
                 let Some(item) = declared.iter().find(|item| item.key.value == key) else {
                     if kind == "networks" && key == "default" {
-                        let network = Network { name: format!("{}_default", project.name), ..Network::default() };
+                        let network = Network {
+                            name: format!("{}_default", project.name),
+                            ..Network::default()
+                        };
                         project.networks.insert(key, network);
                         continue;
                     }
@@ -293,7 +382,10 @@ impl<'a> Loader<'a> {
                     diagnostics.push(checks::undefined(kind, &key, &user, nodes.get(&user), names));
                     continue;
                 };
-                let item = Item { key: item.key.clone(), value: self.cx.interpolated(&item.value, diagnostics) };
+                let item = Item {
+                    key: item.key.clone(),
+                    value: self.cx.interpolated(&item.value, diagnostics),
+                };
                 self.cx.collect_outside(&item.value);
                 note_places(places, &format!("{kind}.{key}"), &item.key.span, &item.value, 0);
                 match kind {
@@ -320,19 +412,32 @@ impl<'a> Loader<'a> {
 
     /// The entries of a top-level section; the keys of those that nothing uses are checked all the same.
     fn declared(&self, kind: &str, diagnostics: &mut Diagnostics) -> Vec<Item> {
-        let Some(node) = self.top.get(kind).filter(|node| !node.is_null()) else { return Vec::new() };
-        let Value::Mapping(mapping) = &node.value else {
-            diagnostics.push(Diagnostic::error(Code::WRONG_TYPE, &node.span, format!("`{kind}` must be a mapping")));
+        let Some(node) = self.top.get(kind).filter(|node| !node.is_null()) else {
             return Vec::new();
         };
-        mapping.iter().filter(|item| !item.key.value.starts_with("x-")).cloned().collect()
+        let Value::Mapping(mapping) = &node.value else {
+            diagnostics.push(Diagnostic::error(
+                Code::WRONG_TYPE,
+                &node.span,
+                format!("`{kind}` must be a mapping"),
+            ));
+            return Vec::new();
+        };
+        mapping
+            .iter()
+            .filter(|item| !item.key.value.starts_with("x-"))
+            .cloned()
+            .collect()
     }
 }
 
 /// The app's name in the form that Compose allows: lower case, without other signs.
 fn project_name(app: &str) -> String {
     let lower = app.to_lowercase();
-    let kept: String = lower.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')).collect();
+    let kept: String = lower
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+        .collect();
     kept.trim_start_matches(['-', '_']).to_owned()
 }
 
@@ -359,7 +464,8 @@ fn siblings(
     }
     for name in FILE_NAMES.iter().filter(|name| **name != own && there(name)) {
         let message = format!("`{name}` lies beside `{own}` and is not read");
-        diagnostics.push(Diagnostic::warning(Code::NO_EFFECT, whole, message).with_help("remove one of the two"));
+        diagnostics
+            .push(Diagnostic::warning(Code::NO_EFFECT, whole, message).with_help("remove one of the two"));
     }
 }
 
@@ -383,11 +489,20 @@ fn tags(node: &Node, diagnostics: &mut Diagnostics) {
 const ALIASES: &[(&str, &[&str])] = &[
     ("resources", &["deploy.resources", "mem_limit", "cpus"]),
     ("resources.nano_cpus", &["deploy.resources.limits.cpus", "cpus"]),
-    ("resources.memory", &["deploy.resources.limits.memory", "mem_limit"]),
-    ("resources.memory_reservation", &["deploy.resources.reservations.memory", "mem_reservation"]),
+    (
+        "resources.memory",
+        &["deploy.resources.limits.memory", "mem_limit"],
+    ),
+    (
+        "resources.memory_reservation",
+        &["deploy.resources.reservations.memory", "mem_reservation"],
+    ),
     ("resources.memory_swap", &["memswap_limit"]),
     ("resources.memory_swappiness", &["mem_swappiness"]),
-    ("resources.pids_limit", &["deploy.resources.limits.pids", "pids_limit"]),
+    (
+        "resources.pids_limit",
+        &["deploy.resources.limits.pids", "pids_limit"],
+    ),
     ("resources.cpu_shares", &["cpu_shares"]),
     ("resources.cpu_period", &["cpu_period"]),
     ("resources.cpu_quota", &["cpu_quota"]),
@@ -398,7 +513,10 @@ const ALIASES: &[(&str, &[&str])] = &[
     ("replicas", &["deploy.replicas", "scale"]),
     ("update", &["deploy.update_config"]),
     ("restart", &["deploy.restart_policy", "restart"]),
-    ("device_requests", &["gpus", "deploy.resources.reservations.devices"]),
+    (
+        "device_requests",
+        &["gpus", "deploy.resources.reservations.devices"],
+    ),
     ("job", &["x-driftless.job"]),
     ("state", &["x-driftless.state"]),
 ];
@@ -421,7 +539,13 @@ fn note_places(places: &mut Places, path: &str, key: &Span, node: &Node, depth: 
             places.note(path, key.place());
             if depth < 4 {
                 for item in mapping {
-                    note_places(places, &format!("{path}.{}", item.key.value), &item.key.span, &item.value, depth + 1);
+                    note_places(
+                        places,
+                        &format!("{path}.{}", item.key.value),
+                        &item.key.span,
+                        &item.value,
+                        depth + 1,
+                    );
                 }
             }
         }
@@ -430,7 +554,9 @@ fn note_places(places: &mut Places, path: &str, key: &Span, node: &Node, depth: 
             for item in items {
                 let name = match &item.value {
                     Value::Mapping(mapping) => {
-                        let named = ["target", "source", "path"].into_iter().find_map(|key| mapping.get(key));
+                        let named = ["target", "source", "path"]
+                            .into_iter()
+                            .find_map(|key| mapping.get(key));
                         named.and_then(Node::as_text)
                     }
                     _ => item.as_text().map(|text| match path.rsplit('.').next() {

@@ -34,7 +34,9 @@ pub(super) fn path_error(error: &PathError, span: &Span) -> Diagnostic {
 /// A path of the commit that can't be read.
 pub(super) fn checkout_error(error: &CheckoutError, span: &Span) -> Diagnostic {
     let code = match error {
-        CheckoutError::LinkOutside { .. } | CheckoutError::Path(PathError::Outside { .. }) => Code::PATH_OUTSIDE,
+        CheckoutError::LinkOutside { .. } | CheckoutError::Path(PathError::Outside { .. }) => {
+            Code::PATH_OUTSIDE
+        }
         CheckoutError::NotFound { .. } => Code::FILE_MISSING,
         CheckoutError::TooLarge { .. } => Code::TREE_TOO_LARGE,
         _ => Code::PATH_REFUSED,
@@ -80,15 +82,23 @@ pub(super) fn read(cx: &Context<'_>, service: &mut Fields<'_, '_>) -> BTreeMap<S
             }
         };
         if !wanted.target.starts_with('/') {
-            let message = format!("a mount of {} needs an absolute path in the container, not {:?}", service.what(), wanted.target);
+            let message = format!(
+                "a mount of {} needs an absolute path in the container, not {:?}",
+                service.what(),
+                wanted.target
+            );
             service.diagnostics().push(malformed(&node.span, message));
             continue;
         }
         let target = clean(&wanted.target);
-        let Some(mount) = resolve(cx, wanted, &node.span, service.diagnostics()) else { continue };
+        let Some(mount) = resolve(cx, wanted, &node.span, service.diagnostics()) else {
+            continue;
+        };
         if mounts.insert(target.clone(), mount).is_some() {
             let message = format!("{} mounts two things at `{target}`", service.what());
-            service.diagnostics().push(Diagnostic::error(Code::CONFLICT, &node.span, message));
+            service
+                .diagnostics()
+                .push(Diagnostic::error(Code::CONFLICT, &node.span, message));
         }
     }
     mounts
@@ -108,7 +118,10 @@ pub(super) fn tmpfs(service: &mut Fields<'_, '_>) -> BTreeMap<String, String> {
 
 /// A container path without doubled or trailing slashes.
 fn clean(path: &str) -> String {
-    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    let parts: Vec<&str> = path
+        .split('/')
+        .filter(|part| !part.is_empty() && *part != ".")
+        .collect();
     format!("/{}", parts.join("/"))
 }
 
@@ -118,7 +131,10 @@ fn is_path(source: &str) -> bool {
 
 fn short(text: &str) -> Result<Wanted, &'static str> {
     let parts: Vec<&str> = text.split(':').collect();
-    let mut wanted = Wanted { create_host_path: true, ..Wanted::default() };
+    let mut wanted = Wanted {
+        create_host_path: true,
+        ..Wanted::default()
+    };
     let options = match parts.as_slice() {
         [""] => return Err("it is empty"),
         [target] => {
@@ -153,7 +169,11 @@ fn short(text: &str) -> Result<Wanted, &'static str> {
             }
             // Engines on Linux do not have them.
             "cached" | "delegated" | "consistent" => {}
-            _ => return Err("its options are not known; ro, rw, z, Z, nocopy and the kinds of propagation are"),
+            _ => {
+                return Err(
+                    "its options are not known; ro, rw, z, Z, nocopy and the kinds of propagation are",
+                );
+            }
         }
     }
     Ok(wanted)
@@ -166,25 +186,37 @@ fn long(node: &Node, service: &mut Fields<'_, '_>) -> Option<Wanted> {
     let kind = mount.word("type", &["bind", "volume", "tmpfs", "image", "cluster", "npipe"])?;
     if matches!(kind.value, "image" | "cluster" | "npipe") {
         let message = format!("mounts of type `{}` are not supported", kind.value);
-        mount.diagnostics().push(Diagnostic::error(Code::NOT_SUPPORTED, &kind.span, message));
+        mount
+            .diagnostics()
+            .push(Diagnostic::error(Code::NOT_SUPPORTED, &kind.span, message));
         return None;
     }
-    let mut wanted = Wanted { kind: kind.value, create_host_path: true, ..Wanted::default() };
+    let mut wanted = Wanted {
+        kind: kind.value,
+        create_host_path: true,
+        ..Wanted::default()
+    };
     if kind.value == "bind" {
         wanted.source = mount.required_string("source")?.value;
     } else {
-        wanted.source = mount.string("source").map(|source| source.value).unwrap_or_default();
+        wanted.source = mount
+            .string("source")
+            .map(|source| source.value)
+            .unwrap_or_default();
     }
     wanted.target = mount.required_string("target")?.value;
     wanted.read_only = mount.bool("read_only").is_some_and(|flag| flag.value);
     mount.nested("bind", format!("`bind` of {what}"), |bind| {
         let words = ["shared", "rshared", "slave", "rslave", "private", "rprivate"];
         wanted.propagation = bind.word("propagation", &words).map(|word| word.value.to_owned());
-        wanted.selinux = bind.word("selinux", &["z", "Z"]).map(|word| word.value.to_owned());
+        wanted.selinux = bind
+            .word("selinux", &["z", "Z"])
+            .map(|word| word.value.to_owned());
         wanted.create_host_path = bind.bool("create_host_path").is_none_or(|flag| flag.value);
         if let Some(recursive) = bind.node("recursive") {
             let message = "`bind.recursive` is not supported";
-            bind.diagnostics().push(Diagnostic::error(Code::NOT_SUPPORTED, &recursive.span, message));
+            bind.diagnostics()
+                .push(Diagnostic::error(Code::NOT_SUPPORTED, &recursive.span, message));
         }
     });
     mount.nested("volume", format!("`volume` of {what}"), |volume| {
@@ -192,12 +224,16 @@ fn long(node: &Node, service: &mut Fields<'_, '_>) -> Option<Wanted> {
         wanted.subpath = volume.string("subpath").map(|path| path.value);
         if let Some(labels) = volume.node("labels") {
             let message = "labels of a mount are not supported; label the volume under top-level `volumes`";
-            volume.diagnostics().push(Diagnostic::error(Code::NOT_SUPPORTED, &labels.span, message));
+            volume
+                .diagnostics()
+                .push(Diagnostic::error(Code::NOT_SUPPORTED, &labels.span, message));
         }
     });
     mount.nested("tmpfs", format!("`tmpfs` of {what}"), |tmpfs| {
         wanted.tmpfs.0 = parsed(tmpfs, "size", "a size such as `64m`", units::bytes);
-        wanted.tmpfs.1 = tmpfs.int_in("mode", 0..=0o7777).and_then(|mode| u32::try_from(mode.value).ok());
+        wanted.tmpfs.1 = tmpfs
+            .int_in("mode", 0..=0o7777)
+            .and_then(|mode| u32::try_from(mode.value).ok());
     });
     Some(wanted)
 }
@@ -213,7 +249,12 @@ fn resolve(cx: &Context<'_>, wanted: Wanted, span: &Span, diagnostics: &mut Diag
         create_host_path: false,
     };
     match wanted.kind {
-        "tmpfs" => mount.source = MountSource::Tmpfs { size: wanted.tmpfs.0, mode: wanted.tmpfs.1 },
+        "tmpfs" => {
+            mount.source = MountSource::Tmpfs {
+                size: wanted.tmpfs.0,
+                mode: wanted.tmpfs.1,
+            }
+        }
         "volume" if wanted.source.is_empty() => {}
         "volume" => mount.source = MountSource::Volume(wanted.source),
         _ => {
@@ -249,8 +290,9 @@ fn bind(cx: &Context<'_>, source: &str, span: &Span, diagnostics: &mut Diagnosti
     let path = match cx.folder.join(source) {
         Ok(path) => path,
         Err(error) => {
-            let finding = path_error(&error, span)
-                .with_help("a path outside the repository is written as an absolute path on the engine's host");
+            let finding = path_error(&error, span).with_help(
+                "a path outside the repository is written as an absolute path on the engine's host",
+            );
             diagnostics.push(finding);
             return None;
         }
@@ -277,11 +319,11 @@ fn bind(cx: &Context<'_>, source: &str, span: &Span, diagnostics: &mut Diagnosti
     match path.relative_to(&cx.folder) {
         Some(inside) if !inside.is_root() => Some(MountSource::Data(inside.as_str().to_owned())),
         _ => {
-            let message = format!("`{source}` is not in Git and lies outside the app's folder, so it has no place");
-            diagnostics.push(
-                Diagnostic::error(Code::PATH_OUTSIDE, span, message)
-                    .with_help("commit it, or write an absolute path on the engine's host, or use a named volume"),
-            );
+            let message =
+                format!("`{source}` is not in Git and lies outside the app's folder, so it has no place");
+            diagnostics.push(Diagnostic::error(Code::PATH_OUTSIDE, span, message).with_help(
+                "commit it, or write an absolute path on the engine's host, or use a named volume",
+            ));
             None
         }
     }
@@ -289,10 +331,20 @@ fn bind(cx: &Context<'_>, source: &str, span: &Span, diagnostics: &mut Diagnosti
 
 /// The files of the commit at `path`; `None` for a folder that only holds keepers.
 fn tree(cx: &Context<'_>, path: &RepoPath, kind: EntryKind) -> Result<Option<Tree>, CheckoutError> {
-    let mut tree = Tree { path: path.as_str().to_owned(), single: kind != EntryKind::Directory, files: BTreeMap::new() };
+    let mut tree = Tree {
+        path: path.as_str().to_owned(),
+        single: kind != EntryKind::Directory,
+        files: BTreeMap::new(),
+    };
     if tree.single {
         let blob = cx.checkout.read(path)?;
-        tree.files.insert(String::new(), TreeFile { executable: blob.executable, content: blob.bytes });
+        tree.files.insert(
+            String::new(),
+            TreeFile {
+                executable: blob.executable,
+                content: blob.bytes,
+            },
+        );
         return Ok(Some(tree));
     }
     let listing = cx.checkout.walk(path, FILE_CAP)?;
@@ -307,13 +359,22 @@ fn tree(cx: &Context<'_>, path: &RepoPath, kind: EntryKind) -> Result<Option<Tre
             continue;
         }
         only_keepers &= KEEPERS.contains(&entry.name.as_str());
-        let Some(inside) = entry.path.relative_to(path) else { continue };
+        let Some(inside) = entry.path.relative_to(path) else {
+            continue;
+        };
         let blob = cx.checkout.read(&entry.path)?;
         size += blob.bytes.len() as u64;
         if size > TREE_CAP {
-            return Err(CheckoutError::TooLarge { path: path.clone(), size, cap: TREE_CAP });
+            return Err(CheckoutError::TooLarge {
+                path: path.clone(),
+                size,
+                cap: TREE_CAP,
+            });
         }
-        let file = TreeFile { executable: blob.executable, content: blob.bytes };
+        let file = TreeFile {
+            executable: blob.executable,
+            content: blob.bytes,
+        };
         tree.files.insert(inside.as_str().to_owned(), file);
     }
     Ok(if only_keepers { None } else { Some(tree) })
@@ -322,10 +383,22 @@ fn tree(cx: &Context<'_>, path: &RepoPath, kind: EntryKind) -> Result<Option<Tre
 fn keep(cx: &Context<'_>, tree: Tree, span: &Span, diagnostics: &mut Diagnostics) -> Option<MountSource> {
     let hash = hash(&tree);
     let mut trees = cx.trees.borrow_mut();
-    let total = |tree: &Tree| tree.files.values().map(|file| file.content.len() as u64).sum::<u64>();
-    let others: u64 = trees.iter().filter(|(key, _)| **key != hash).map(|(_, tree)| total(tree)).sum();
+    let total = |tree: &Tree| {
+        tree.files
+            .values()
+            .map(|file| file.content.len() as u64)
+            .sum::<u64>()
+    };
+    let others: u64 = trees
+        .iter()
+        .filter(|(key, _)| **key != hash)
+        .map(|(_, tree)| total(tree))
+        .sum();
     if others + total(&tree) > TREE_CAP {
-        let message = format!("the files of the commit that `{}` binds are larger than 10 MiB together", cx.app);
+        let message = format!(
+            "the files of the commit that `{}` binds are larger than 10 MiB together",
+            cx.app
+        );
         diagnostics.push(
             Diagnostic::error(Code::TREE_TOO_LARGE, span, message)
                 .with_help("put large files into the image, a named volume or an absolute path on the host"),

@@ -9,21 +9,34 @@ use super::context::{Context, fields, malformed, string_map, text_map};
 use super::keys;
 use crate::document::{Code, Diagnostic, Diagnostics, Fields, Item, Node, Spanned, Value};
 use crate::names::{ProjectName, ServiceName};
-use crate::render::model::{Endpoint, Ipam, IpamPool, Network, NetworkMode, Namespace, Volume};
+use crate::render::model::{Endpoint, Ipam, IpamPool, Namespace, Network, NetworkMode, Volume};
 
 /// One entry of top-level `networks`.
-pub(super) fn network(cx: &Context<'_>, project: &ProjectName, item: &Item, diagnostics: &mut Diagnostics) -> Network {
+pub(super) fn network(
+    cx: &Context<'_>,
+    project: &ProjectName,
+    item: &Item,
+    diagnostics: &mut Diagnostics,
+) -> Network {
     let key = item.key.value.as_str();
-    let mut network = Network { name: format!("{project}_{key}"), ..Network::default() };
+    let mut network = Network {
+        name: format!("{project}_{key}"),
+        ..Network::default()
+    };
     if item.value.is_null() {
         return network;
     }
     let what = format!("network `{key}`");
-    let Some(mut read) = fields(&item.value, &what, keys::NETWORK, diagnostics) else { return network };
+    let Some(mut read) = fields(&item.value, &what, keys::NETWORK, diagnostics) else {
+        return network;
+    };
     let name = read.string("name");
     let (external, external_name) = external(&mut read, key);
     network.external = external;
-    network.name = name.map(|name| name.value).or(external_name).unwrap_or(network.name);
+    network.name = name
+        .map(|name| name.value)
+        .or(external_name)
+        .unwrap_or(network.name);
     network.driver = read.string("driver").map(|driver| driver.value);
     network.driver_opts = string_map(&mut read, "driver_opts");
     network.internal = read.bool("internal").is_some_and(|flag| flag.value);
@@ -36,7 +49,11 @@ pub(super) fn network(cx: &Context<'_>, project: &ProjectName, item: &Item, diag
         let options = string_map(ipam, "options");
         let items = ipam.sequence("config").unwrap_or_default();
         let pools = items.iter().filter_map(|item| pool(item, &what, ipam)).collect();
-        Ipam { driver, pools, options }
+        Ipam {
+            driver,
+            pools,
+            options,
+        }
     });
     if external {
         conflicts(&item.value, &what, diagnostics);
@@ -46,7 +63,12 @@ pub(super) fn network(cx: &Context<'_>, project: &ProjectName, item: &Item, diag
 
 fn pool(node: &Node, what: &str, ipam: &mut Fields<'_, '_>) -> Option<IpamPool> {
     let rules = &crate::document::FieldRules::COMPOSE;
-    let mut pool = Fields::of(node, format!("an address pool of {what}"), rules, ipam.diagnostics())?;
+    let mut pool = Fields::of(
+        node,
+        format!("an address pool of {what}"),
+        rules,
+        ipam.diagnostics(),
+    )?;
     let mut text = |key| pool.string(key).map(|text| text.value);
     let mut done = IpamPool {
         subnet: text("subnet"),
@@ -60,18 +82,31 @@ fn pool(node: &Node, what: &str, ipam: &mut Fields<'_, '_>) -> Option<IpamPool> 
 }
 
 /// One entry of top-level `volumes`.
-pub(super) fn volume(cx: &Context<'_>, project: &ProjectName, item: &Item, diagnostics: &mut Diagnostics) -> Volume {
+pub(super) fn volume(
+    cx: &Context<'_>,
+    project: &ProjectName,
+    item: &Item,
+    diagnostics: &mut Diagnostics,
+) -> Volume {
     let key = item.key.value.as_str();
-    let mut volume = Volume { name: format!("{project}_{key}"), ..Volume::default() };
+    let mut volume = Volume {
+        name: format!("{project}_{key}"),
+        ..Volume::default()
+    };
     if item.value.is_null() {
         return volume;
     }
     let what = format!("volume `{key}`");
-    let Some(mut read) = fields(&item.value, &what, keys::VOLUME, diagnostics) else { return volume };
+    let Some(mut read) = fields(&item.value, &what, keys::VOLUME, diagnostics) else {
+        return volume;
+    };
     let name = read.string("name");
     let (external, external_name) = external(&mut read, key);
     volume.external = external;
-    volume.name = name.map(|name| name.value).or(external_name).unwrap_or(volume.name);
+    volume.name = name
+        .map(|name| name.value)
+        .or(external_name)
+        .unwrap_or(volume.name);
     volume.driver = read.string("driver").map(|driver| driver.value);
     volume.driver_opts = string_map(&mut read, "driver_opts");
     volume.labels = text_map(cx, &mut read, "labels");
@@ -86,7 +121,11 @@ fn external(read: &mut Fields<'_, '_>, key: &str) -> (bool, Option<String>) {
     match read.node("external").map(|node| &node.value) {
         Some(Value::Mapping(_)) => {
             let what = format!("`external` of {}", read.what());
-            let name = read.nested("external", what, |inner| inner.string("name").map(|name| name.value)).flatten();
+            let name = read
+                .nested("external", what, |inner| {
+                    inner.string("name").map(|name| name.value)
+                })
+                .flatten();
             (true, Some(name.unwrap_or_else(|| key.to_owned())))
         }
         Some(_) => {
@@ -114,7 +153,9 @@ fn conflicts(node: &Node, what: &str, diagnostics: &mut Diagnostics) {
 /// `networks` of a service.
 pub(super) fn endpoints(service: &mut Fields<'_, '_>) -> BTreeMap<String, Endpoint> {
     let mut joined = BTreeMap::new();
-    let Some(node) = service.node("networks") else { return joined };
+    let Some(node) = service.node("networks") else {
+        return joined;
+    };
     match &node.value {
         Value::Sequence(_) => {
             for name in service.texts("networks").unwrap_or_default() {
@@ -123,7 +164,11 @@ pub(super) fn endpoints(service: &mut Fields<'_, '_>) -> BTreeMap<String, Endpoi
         }
         Value::Mapping(mapping) => {
             for item in mapping {
-                let endpoint = if item.value.is_null() { Some(Endpoint::default()) } else { endpoint(item, service) };
+                let endpoint = if item.value.is_null() {
+                    Some(Endpoint::default())
+                } else {
+                    endpoint(item, service)
+                };
                 joined.insert(item.key.value.clone(), endpoint.unwrap_or_default());
             }
         }
@@ -148,12 +193,20 @@ fn endpoint(item: &Item, service: &mut Fields<'_, '_>) -> Option<Endpoint> {
     Some(endpoint)
 }
 
-fn address(read: &mut Fields<'_, '_>, key: &'static str, fits: fn(&std::net::IpAddr) -> bool) -> Option<String> {
+fn address(
+    read: &mut Fields<'_, '_>,
+    key: &'static str,
+    fits: fn(&std::net::IpAddr) -> bool,
+) -> Option<String> {
     let text = read.string(key)?;
     match text.value.parse::<std::net::IpAddr>() {
         Ok(ip) if fits(&ip) => Some(ip.to_string()),
         _ => {
-            let message = format!("`{key}` of {} is not such an address: {:?}", read.what(), text.value);
+            let message = format!(
+                "`{key}` of {} is not such an address: {:?}",
+                read.what(),
+                text.value
+            );
             read.diagnostics().push(malformed(&text.span, message));
             None
         }
@@ -162,7 +215,11 @@ fn address(read: &mut Fields<'_, '_>, key: &'static str, fits: fn(&std::net::IpA
 
 /// A list whose order means nothing.
 pub(super) fn sorted(texts: Option<Vec<Spanned<String>>>) -> Vec<String> {
-    let mut values: Vec<String> = texts.unwrap_or_default().into_iter().map(|text| text.value).collect();
+    let mut values: Vec<String> = texts
+        .unwrap_or_default()
+        .into_iter()
+        .map(|text| text.value)
+        .collect();
     values.sort();
     values.dedup();
     values
@@ -170,7 +227,9 @@ pub(super) fn sorted(texts: Option<Vec<Spanned<String>>>) -> Vec<String> {
 
 /// `network_mode`.
 pub(super) fn mode(service: &mut Fields<'_, '_>) -> NetworkMode {
-    let Some(text) = service.string("network_mode") else { return NetworkMode::Networks };
+    let Some(text) = service.string("network_mode") else {
+        return NetworkMode::Networks;
+    };
     let mode = match text.value.as_str() {
         "none" => Some(NetworkMode::None),
         "host" => Some(NetworkMode::Host),
@@ -193,14 +252,19 @@ pub(super) fn mode(service: &mut Fields<'_, '_>) -> NetworkMode {
     if let Some(networks) = service.node("networks") {
         let message = format!("{} has both `network_mode` and `networks`", service.what());
         service.diagnostics().push(
-            Diagnostic::error(Code::CONFLICT, &text.span, message).with_secondary(&networks.span, "`networks` is here"),
+            Diagnostic::error(Code::CONFLICT, &text.span, message)
+                .with_secondary(&networks.span, "`networks` is here"),
         );
     }
     mode
 }
 
 /// `pid` and `ipc`.
-pub(super) fn namespace(service: &mut Fields<'_, '_>, key: &'static str, words: &[&str]) -> Option<Namespace> {
+pub(super) fn namespace(
+    service: &mut Fields<'_, '_>,
+    key: &'static str,
+    words: &[&str],
+) -> Option<Namespace> {
     let text = service.string(key)?;
     let namespace = match text.value.split_once(':') {
         None if text.value == "host" => Some(Namespace::Host),
@@ -214,7 +278,9 @@ pub(super) fn namespace(service: &mut Fields<'_, '_>, key: &'static str, words: 
         allowed.extend(words);
         let message = format!("`{key}` of {} cannot be `{}`", service.what(), text.value);
         let finding = Diagnostic::error(Code::NOT_ALLOWED, &text.span, message);
-        service.diagnostics().push(finding.with_note(format!("allowed: {}", allowed.join(", "))));
+        service
+            .diagnostics()
+            .push(finding.with_note(format!("allowed: {}", allowed.join(", "))));
     }
     namespace
 }

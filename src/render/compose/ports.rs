@@ -21,7 +21,10 @@ pub fn short(text: &str) -> Result<Vec<Port>, String> {
         None => (String::new(), ""),
         Some(rest) => match rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
             Some((ip, "")) => (ip_of(ip)?, ""),
-            Some((ip, port)) => (ip_of(ip)?, port.strip_prefix(':').ok_or("a `:` is expected after `]`")?),
+            Some((ip, port)) => (
+                ip_of(ip)?,
+                port.strip_prefix(':').ok_or("a `:` is expected after `]`")?,
+            ),
             None => match rest.rsplit_once(':') {
                 Some((ip, port)) => (ip_of(ip)?, port),
                 // `127.0.0.1:80` has an address and no host port; `8080:80` has a host port.
@@ -55,7 +58,10 @@ fn expand(
         Some(range) if first == last => Ok(vec![port(first, Some(range))]),
         Some((host_first, host_last)) if last - first == host_last - host_first => {
             let hosts = host_first..=host_last;
-            Ok((first..=last).zip(hosts).map(|(target, host)| port(target, Some((host, host)))).collect())
+            Ok((first..=last)
+                .zip(hosts)
+                .map(|(target, host)| port(target, Some((host, host))))
+                .collect())
         }
         Some(_) => Err("the ranges of host ports and container ports differ in length".to_owned()),
     }
@@ -63,9 +69,17 @@ fn expand(
 
 /// One long form, after its fields were read.
 pub fn long(target: &str, published: &str, host_ip: &str, protocol: &str) -> Result<Vec<Port>, String> {
-    let protocol = if protocol.is_empty() { "tcp".to_owned() } else { protocol_of(protocol)? };
+    let protocol = if protocol.is_empty() {
+        "tcp".to_owned()
+    } else {
+        protocol_of(protocol)?
+    };
     let targets = range(target)?.ok_or("the container port is missing")?;
-    let host_ip = if host_ip.is_empty() { String::new() } else { ip_of(host_ip)? };
+    let host_ip = if host_ip.is_empty() {
+        String::new()
+    } else {
+        ip_of(host_ip)?
+    };
     expand(targets, range(published)?, &host_ip, &protocol)
 }
 
@@ -90,13 +104,18 @@ fn protocol_of(text: &str) -> Result<String, String> {
 
 fn ip_of(text: &str) -> Result<String, String> {
     let bare = text.trim_start_matches('[').trim_end_matches(']');
-    bare.parse::<IpAddr>().map(|ip| ip.to_string()).map_err(|_| format!("`{text}` is not an IP address"))
+    bare.parse::<IpAddr>()
+        .map(|ip| ip.to_string())
+        .map_err(|_| format!("`{text}` is not an IP address"))
 }
 
 fn range(text: &str) -> Result<Option<(u16, u16)>, String> {
     let number = |text: &str| {
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        digits.then(|| text.parse::<u16>().ok()).flatten().ok_or_else(|| format!("`{text}` is not a port (0 to 65535)"))
+        digits
+            .then(|| text.parse::<u16>().ok())
+            .flatten()
+            .ok_or_else(|| format!("`{text}` is not a port (0 to 65535)"))
     };
     if text.is_empty() {
         return Ok(None);
@@ -139,7 +158,8 @@ mod tests {
             ("999.1.1.1:80:80", Err(())),
             ("+80", Err(())),
         ] {
-            let got = short(text).map(|ports| ports.iter().map(Port::to_string).collect::<Vec<_>>().join(" "));
+            let got =
+                short(text).map(|ports| ports.iter().map(Port::to_string).collect::<Vec<_>>().join(" "));
             assert_eq!(got.as_deref().map_err(|_| ()), shown, "{text:?}");
         }
     }
@@ -147,7 +167,10 @@ mod tests {
     #[test]
     fn exposed_ports_have_one_spelling() {
         assert_eq!(expose("80"), Ok(vec!["80/tcp".to_owned()]));
-        assert_eq!(expose("80-81/udp"), Ok(vec!["80/udp".to_owned(), "81/udp".to_owned()]));
+        assert_eq!(
+            expose("80-81/udp"),
+            Ok(vec!["80/udp".to_owned(), "81/udp".to_owned()])
+        );
         assert!(expose("x").is_err());
     }
 }

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use crate::render::model::{
-    Condition, Content, Injected, Mount, MountSource, Namespace, NetworkMode, Project, PullPolicy, Service, UpdateOrder,
-    WantedState,
+    Condition, Content, Injected, Mount, MountSource, Namespace, NetworkMode, Project, PullPolicy, Service,
+    UpdateOrder, WantedState,
 };
 use crate::render::units::show_nanoseconds;
 use crate::secret::{MASKED, Text};
@@ -24,7 +24,11 @@ pub fn compose_yaml(project: &Project) -> String {
 fn json(project: &Project) -> Value {
     let mut top = Map::new();
     top.insert("name".into(), text(project.name.as_str()));
-    let services = project.services.iter().map(|(name, one)| (name.to_string(), service(project, one))).collect();
+    let services = project
+        .services
+        .iter()
+        .map(|(name, one)| (name.to_string(), service(project, one)))
+        .collect();
     top.insert("services".into(), Value::Object(services));
     let section = |map: Map<String, Value>| (!map.is_empty()).then_some(Value::Object(map));
     let networks = project.networks.iter().map(|(key, network)| {
@@ -41,14 +45,26 @@ fn json(project: &Project) -> Value {
         put(&mut one, "enable_ipv4", network.enable_ipv4.map(Value::from));
         put(&mut one, "enable_ipv6", network.enable_ipv6.map(Value::from));
         put(&mut one, "labels", texts(&network.labels));
-        put(&mut one, "ipam", network.ipam.as_ref().map(|ipam| {
-            let mut inner = Map::new();
-            put(&mut inner, "driver", ipam.driver.as_deref().map(text));
-            let pools: Vec<Value> = ipam.pools.iter().map(|pool| escaped(&serde_json::to_value(pool).unwrap_or_default())).collect();
-            put(&mut inner, "config", (!pools.is_empty()).then_some(Value::Array(pools)));
-            put(&mut inner, "options", strings(&ipam.options));
-            Value::Object(inner)
-        }));
+        put(
+            &mut one,
+            "ipam",
+            network.ipam.as_ref().map(|ipam| {
+                let mut inner = Map::new();
+                put(&mut inner, "driver", ipam.driver.as_deref().map(text));
+                let pools: Vec<Value> = ipam
+                    .pools
+                    .iter()
+                    .map(|pool| escaped(&serde_json::to_value(pool).unwrap_or_default()))
+                    .collect();
+                put(
+                    &mut inner,
+                    "config",
+                    (!pools.is_empty()).then_some(Value::Array(pools)),
+                );
+                put(&mut inner, "options", strings(&ipam.options));
+                Value::Object(inner)
+            }),
+        );
         (key.clone(), Value::Object(one))
     });
     top.extend(section(networks.collect()).map(|networks| ("networks".to_owned(), networks)));
@@ -65,10 +81,16 @@ fn json(project: &Project) -> Value {
         (key.clone(), Value::Object(one))
     });
     top.extend(section(volumes.collect()).map(|volumes| ("volumes".to_owned(), volumes)));
-    let configs = project.configs.iter().map(|(key, content)| (key.clone(), config(content)));
+    let configs = project
+        .configs
+        .iter()
+        .map(|(key, content)| (key.clone(), config(content)));
     top.extend(section(configs.collect()).map(|configs| ("configs".to_owned(), configs)));
     // The compose-spec has no inline secrets; the placeholder stands where a file's name does.
-    let secrets = project.secrets.keys().map(|key| (key.clone(), json!({ "file": format!("./{MASKED}") })));
+    let secrets = project
+        .secrets
+        .keys()
+        .map(|key| (key.clone(), json!({ "file": format!("./{MASKED}") })));
     top.extend(section(secrets.collect()).map(|secrets| ("secrets".to_owned(), secrets)));
     Value::Object(top)
 }
@@ -94,7 +116,11 @@ fn escaped(value: &Value) -> Value {
     match value {
         Value::String(raw) => text(raw),
         Value::Array(items) => Value::Array(items.iter().map(escaped).collect()),
-        Value::Object(map) => Value::Object(map.iter().map(|(key, value)| (key.clone(), escaped(value))).collect()),
+        Value::Object(map) => Value::Object(
+            map.iter()
+                .map(|(key, value)| (key.clone(), escaped(value)))
+                .collect(),
+        ),
         other => other.clone(),
     }
 }
@@ -104,11 +130,19 @@ fn put(map: &mut Map<String, Value>, key: &str, value: Option<Value>) {
 }
 
 fn strings(map: &BTreeMap<String, String>) -> Option<Value> {
-    (!map.is_empty()).then(|| map.iter().map(|(key, value)| (key.clone(), text(value))).collect())
+    (!map.is_empty()).then(|| {
+        map.iter()
+            .map(|(key, value)| (key.clone(), text(value)))
+            .collect()
+    })
 }
 
 fn texts(map: &BTreeMap<String, Text>) -> Option<Value> {
-    (!map.is_empty()).then(|| map.iter().map(|(key, value)| (key.clone(), text(value.shown()))).collect())
+    (!map.is_empty()).then(|| {
+        map.iter()
+            .map(|(key, value)| (key.clone(), text(value.shown())))
+            .collect()
+    })
 }
 
 fn list(items: &[String]) -> Option<Value> {
@@ -131,12 +165,15 @@ fn service(project: &Project, service: &Service) -> Value {
     let flag = |set: bool| set.then_some(json!(true));
     put("image", Some(text(service.image.shown())));
     put("platform", service.platform.as_deref().map(text));
-    put("pull_policy", match service.pull_policy {
-        PullPolicy::Missing => None,
-        PullPolicy::Always => Some(text("always")),
-        PullPolicy::Never => Some(text("never")),
-        PullPolicy::Every(nanos) => Some(Value::String(format!("every_{}", show_nanoseconds(nanos)))),
-    });
+    put(
+        "pull_policy",
+        match service.pull_policy {
+            PullPolicy::Missing => None,
+            PullPolicy::Always => Some(text("always")),
+            PullPolicy::Never => Some(text("never")),
+            PullPolicy::Every(nanos) => Some(Value::String(format!("every_{}", show_nanoseconds(nanos)))),
+        },
+    );
     put("container_name", service.container_name.as_deref().map(text));
     put("command", service.command.as_ref().map(words));
     put("entrypoint", service.entrypoint.as_ref().map(words));
@@ -152,27 +189,44 @@ fn service(project: &Project, service: &Service) -> Value {
     let ports: Vec<Value> = service.ports.iter().map(port).collect();
     put("ports", (!ports.is_empty()).then_some(Value::Array(ports)));
     put("expose", list(&service.expose));
-    let volumes: Vec<Value> = service.volumes.iter().map(|(target, one)| mount(project, target, one)).collect();
+    let volumes: Vec<Value> = service
+        .volumes
+        .iter()
+        .map(|(target, one)| mount(project, target, one))
+        .collect();
     put("volumes", (!volumes.is_empty()).then_some(Value::Array(volumes)));
     let tmpfs: Vec<String> = service
         .tmpfs
         .iter()
-        .map(|(place, options)| if options.is_empty() { place.clone() } else { format!("{place}:{options}") })
+        .map(|(place, options)| {
+            if options.is_empty() {
+                place.clone()
+            } else {
+                format!("{place}:{options}")
+            }
+        })
         .collect();
     put("tmpfs", list(&tmpfs));
     put("configs", injected(&service.configs));
     put("secrets", injected(&service.secrets));
     put("volumes_from", list(&service.volumes_from));
-    let links: Vec<String> = service.links.iter().map(|(alias, target)| format!("{target}:{alias}")).collect();
+    let links: Vec<String> = service
+        .links
+        .iter()
+        .map(|(alias, target)| format!("{target}:{alias}"))
+        .collect();
     put("links", list(&links));
-    put("network_mode", match &service.network_mode {
-        NetworkMode::Networks => None,
-        NetworkMode::None => Some(text("none")),
-        NetworkMode::Host => Some(text("host")),
-        NetworkMode::Bridge => Some(text("bridge")),
-        NetworkMode::Service(name) => Some(text(&format!("service:{name}"))),
-        NetworkMode::Container(name) => Some(text(&format!("container:{name}"))),
-    });
+    put(
+        "network_mode",
+        match &service.network_mode {
+            NetworkMode::Networks => None,
+            NetworkMode::None => Some(text("none")),
+            NetworkMode::Host => Some(text("host")),
+            NetworkMode::Bridge => Some(text("bridge")),
+            NetworkMode::Service(name) => Some(text(&format!("service:{name}"))),
+            NetworkMode::Container(name) => Some(text(&format!("container:{name}"))),
+        },
+    );
     let networks: Map<String, Value> = service
         .networks
         .iter()
@@ -182,7 +236,10 @@ fn service(project: &Project, service: &Service) -> Value {
             (key.clone(), if empty { Value::Null } else { value })
         })
         .collect();
-    put("networks", (!networks.is_empty()).then_some(Value::Object(networks)));
+    put(
+        "networks",
+        (!networks.is_empty()).then_some(Value::Object(networks)),
+    );
     put("pid", service.pid.as_ref().map(namespace));
     put("ipc", service.ipc.as_ref().map(namespace));
     put("uts", service.uts.as_deref().map(text));
@@ -206,18 +263,30 @@ fn service(project: &Project, service: &Service) -> Value {
             (name.to_string(), value)
         })
         .collect();
-    put("depends_on", (!depends.is_empty()).then_some(Value::Object(depends)));
-    put("healthcheck", service.healthcheck.as_ref().map(|check| {
-        let mut inner = Map::new();
-        super::print::put(&mut inner, "test", list(&check.test));
-        super::print::put(&mut inner, "interval", duration(check.interval));
-        super::print::put(&mut inner, "timeout", duration(check.timeout));
-        super::print::put(&mut inner, "start_period", duration(check.start_period));
-        super::print::put(&mut inner, "start_interval", duration(check.start_interval));
-        super::print::put(&mut inner, "retries", check.retries.map(Value::from));
-        Value::Object(inner)
-    }));
-    put("restart", service.restart.as_ref().map(|restart| Value::String(restart.to_string())));
+    put(
+        "depends_on",
+        (!depends.is_empty()).then_some(Value::Object(depends)),
+    );
+    put(
+        "healthcheck",
+        service.healthcheck.as_ref().map(|check| {
+            let mut inner = Map::new();
+            super::print::put(&mut inner, "test", list(&check.test));
+            super::print::put(&mut inner, "interval", duration(check.interval));
+            super::print::put(&mut inner, "timeout", duration(check.timeout));
+            super::print::put(&mut inner, "start_period", duration(check.start_period));
+            super::print::put(&mut inner, "start_interval", duration(check.start_interval));
+            super::print::put(&mut inner, "retries", check.retries.map(Value::from));
+            Value::Object(inner)
+        }),
+    );
+    put(
+        "restart",
+        service
+            .restart
+            .as_ref()
+            .map(|restart| Value::String(restart.to_string())),
+    );
     put("deploy", deploy(service));
     let limits = &service.resources;
     put("cpu_shares", limits.cpu_shares.map(Value::from));
@@ -228,7 +297,10 @@ fn service(project: &Project, service: &Service) -> Value {
     put("cpuset", limits.cpuset.as_deref().map(text));
     put("memswap_limit", number(limits.memory_swap));
     put("mem_swappiness", limits.memory_swappiness.map(Value::from));
-    put("blkio_config", limits.blkio_weight.map(|weight| json!({ "weight": weight })));
+    put(
+        "blkio_config",
+        limits.blkio_weight.map(|weight| json!({ "weight": weight })),
+    );
     put("oom_kill_disable", limits.oom_kill_disable.map(Value::from));
     put("oom_score_adj", limits.oom_score_adj.map(Value::from));
     put("shm_size", number(service.shm_size));
@@ -236,7 +308,11 @@ fn service(project: &Project, service: &Service) -> Value {
         .ulimits
         .iter()
         .map(|(name, limit)| {
-            let one = if limit.soft == limit.hard { json!(limit.soft) } else { json!({ "soft": limit.soft, "hard": limit.hard }) };
+            let one = if limit.soft == limit.hard {
+                json!(limit.soft)
+            } else {
+                json!({ "soft": limit.soft, "hard": limit.hard })
+            };
             (name.clone(), one)
         })
         .collect();
@@ -249,7 +325,11 @@ fn service(project: &Project, service: &Service) -> Value {
     put("dns", list(&service.dns));
     put("dns_search", list(&service.dns_search));
     put("dns_opt", list(&service.dns_opt));
-    let hosts: Vec<String> = service.extra_hosts.iter().map(|host| host.replacen(':', "=", 1)).collect();
+    let hosts: Vec<String> = service
+        .extra_hosts
+        .iter()
+        .map(|host| host.replacen(':', "=", 1))
+        .collect();
     put("extra_hosts", list(&hosts));
     put("sysctls", strings(&service.sysctls));
     let devices: Vec<Value> = service
@@ -265,12 +345,15 @@ fn service(project: &Project, service: &Service) -> Value {
     put("init", service.init.map(Value::from));
     put("stop_signal", service.stop_signal.as_deref().map(text));
     put("stop_grace_period", duration(service.stop_grace_period));
-    put("logging", service.logging.as_ref().map(|logging| {
-        let mut inner = Map::new();
-        super::print::put(&mut inner, "driver", logging.driver.as_deref().map(text));
-        super::print::put(&mut inner, "options", strings(&logging.options));
-        Value::Object(inner)
-    }));
+    put(
+        "logging",
+        service.logging.as_ref().map(|logging| {
+            let mut inner = Map::new();
+            super::print::put(&mut inner, "driver", logging.driver.as_deref().map(text));
+            super::print::put(&mut inner, "options", strings(&logging.options));
+            Value::Object(inner)
+        }),
+    );
     put("storage_opt", strings(&service.storage_opt));
     put("stdin_open", flag(service.stdin_open));
     put("tty", flag(service.tty));
@@ -283,7 +366,10 @@ fn service(project: &Project, service: &Service) -> Value {
         WantedState::Paused => drop(extension.insert("state".to_owned(), json!("paused"))),
         WantedState::Stopped => drop(extension.insert("state".to_owned(), json!("stopped"))),
     }
-    put("x-driftless", (!extension.is_empty()).then_some(Value::Object(extension)));
+    put(
+        "x-driftless",
+        (!extension.is_empty()).then_some(Value::Object(extension)),
+    );
     Value::Object(one)
 }
 
@@ -291,7 +377,11 @@ fn port(port: &crate::render::model::Port) -> Value {
     let mut one = Map::new();
     one.insert("target".into(), Value::from(port.target));
     if let Some((first, last)) = port.published {
-        let published = if first == last { first.to_string() } else { format!("{first}-{last}") };
+        let published = if first == last {
+            first.to_string()
+        } else {
+            format!("{first}-{last}")
+        };
         one.insert("published".into(), Value::String(published));
     }
     if !port.host_ip.is_empty() {
@@ -307,9 +397,16 @@ fn mount(project: &Project, target: &str, mount: &Mount) -> Value {
         MountSource::Volume(key) => ("volume", Some(key.clone())),
         MountSource::Anonymous => ("volume", None),
         MountSource::Host(path) => ("bind", Some(path.clone())),
-        MountSource::Tracked(hash) => {
-            ("bind", Some(format!("./{}", project.trees.get(hash).map_or(hash.as_str(), |tree| tree.path.as_str()))))
-        }
+        MountSource::Tracked(hash) => (
+            "bind",
+            Some(format!(
+                "./{}",
+                project
+                    .trees
+                    .get(hash)
+                    .map_or(hash.as_str(), |tree| tree.path.as_str())
+            )),
+        ),
         MountSource::Data(path) => ("bind", Some(format!("./{path}"))),
         MountSource::Tmpfs { .. } => ("tmpfs", None),
     };
@@ -330,10 +427,18 @@ fn mount(project: &Project, target: &str, mount: &Mount) -> Value {
         _ => {
             put(&mut inner, "propagation", mount.propagation.as_deref().map(text));
             put(&mut inner, "selinux", mount.selinux.as_deref().map(text));
-            put(&mut inner, "create_host_path", (!mount.create_host_path).then_some(json!(false)));
+            put(
+                &mut inner,
+                "create_host_path",
+                (!mount.create_host_path).then_some(json!(false)),
+            );
         }
     }
-    put(&mut one, kind, (!inner.is_empty()).then_some(Value::Object(inner)));
+    put(
+        &mut one,
+        kind,
+        (!inner.is_empty()).then_some(Value::Object(inner)),
+    );
     Value::Object(one)
 }
 
@@ -346,7 +451,11 @@ fn injected(places: &BTreeMap<String, Injected>) -> Option<Value> {
             one.insert("target".into(), text(place));
             put(&mut one, "uid", entry.uid.map(|id| Value::String(id.to_string())));
             put(&mut one, "gid", entry.gid.map(|id| Value::String(id.to_string())));
-            put(&mut one, "mode", entry.mode.map(|mode| Value::String(format!("0{mode:o}"))));
+            put(
+                &mut one,
+                "mode",
+                entry.mode.map(|mode| Value::String(format!("0{mode:o}"))),
+            );
             Value::Object(one)
         })
         .collect();
@@ -377,18 +486,40 @@ fn deploy(service: &Service) -> Option<Value> {
     put(&mut limits, "memory", number(resources.memory));
     put(&mut limits, "pids", resources.pids_limit.map(Value::from));
     let mut inner = Map::new();
-    put(&mut inner, "limits", (!limits.is_empty()).then_some(Value::Object(limits)));
-    let reserved = resources.memory_reservation.map(|bytes| json!({ "memory": bytes.to_string() }));
+    put(
+        &mut inner,
+        "limits",
+        (!limits.is_empty()).then_some(Value::Object(limits)),
+    );
+    let reserved = resources
+        .memory_reservation
+        .map(|bytes| json!({ "memory": bytes.to_string() }));
     put(&mut inner, "reservations", reserved);
-    put(&mut one, "resources", (!inner.is_empty()).then_some(Value::Object(inner)));
+    put(
+        &mut one,
+        "resources",
+        (!inner.is_empty()).then_some(Value::Object(inner)),
+    );
     let mut update = Map::new();
-    put(&mut update, "order", service.update.order.map(|order| match order {
-        UpdateOrder::StartFirst => text("start-first"),
-        UpdateOrder::StopFirst => text("stop-first"),
-    }));
+    put(
+        &mut update,
+        "order",
+        service.update.order.map(|order| match order {
+            UpdateOrder::StartFirst => text("start-first"),
+            UpdateOrder::StopFirst => text("stop-first"),
+        }),
+    );
     put(&mut update, "monitor", duration(service.update.monitor));
-    put(&mut update, "parallelism", service.update.parallelism.map(Value::from));
-    put(&mut one, "update_config", (!update.is_empty()).then_some(Value::Object(update)));
+    put(
+        &mut update,
+        "parallelism",
+        service.update.parallelism.map(Value::from),
+    );
+    put(
+        &mut one,
+        "update_config",
+        (!update.is_empty()).then_some(Value::Object(update)),
+    );
     (!one.is_empty()).then_some(Value::Object(one))
 }
 
@@ -398,8 +529,18 @@ fn gpus(service: &Service) -> Option<Value> {
         .iter()
         .map(|request| {
             let mut one = Map::new();
-            put(&mut one, "driver", (!request.driver.is_empty()).then(|| text(&request.driver)));
-            let count = request.count.map(|count| if count < 0 { text("all") } else { Value::from(count) });
+            put(
+                &mut one,
+                "driver",
+                (!request.driver.is_empty()).then(|| text(&request.driver)),
+            );
+            let count = request.count.map(|count| {
+                if count < 0 {
+                    text("all")
+                } else {
+                    Value::from(count)
+                }
+            });
             put(&mut one, "count", count);
             put(&mut one, "device_ids", list(&request.device_ids));
             let capabilities: Vec<String> = request.capabilities.iter().flatten().cloned().collect();

@@ -13,7 +13,8 @@ use crate::document::{Code, Diagnostic, Diagnostics, Fields, Item, Node, Span, V
 use crate::image::ImageRef;
 use crate::names::ServiceName;
 use crate::render::model::{
-    Condition, Dependency, Device, Logging, NetworkMode, Namespace, Port, PullPolicy, Service, Ulimit, WantedState,
+    Condition, Dependency, Device, Logging, Namespace, NetworkMode, Port, PullPolicy, Service, Ulimit,
+    WantedState,
 };
 use crate::render::units;
 use crate::secret::Text;
@@ -73,15 +74,22 @@ fn image(cx: &Context<'_>, fields: &mut Fields<'_, '_>) -> Text {
         } else if !fields.has("image") {
             let span = fields.span();
             let message = format!("{} needs `image`", fields.what());
-            fields.diagnostics().push(Diagnostic::error(Code::MISSING_FIELD, span, message));
+            fields
+                .diagnostics()
+                .push(Diagnostic::error(Code::MISSING_FIELD, span, message));
         } else {
             fields.required("image");
         }
         return Text::default();
     };
     if let Some(build) = build {
-        let message = format!("{} has `build` and `image`: the image is used, nothing is built", fields.what());
-        fields.diagnostics().push(Diagnostic::warning(Code::NO_EFFECT, &build.span, message));
+        let message = format!(
+            "{} has `build` and `image`: the image is used, nothing is built",
+            fields.what()
+        );
+        fields
+            .diagnostics()
+            .push(Diagnostic::warning(Code::NO_EFFECT, &build.span, message));
     }
     if let Err(error) = ImageRef::parse(&image.value) {
         let mut finding = Diagnostic::error(Code::BAD_IMAGE, &image.span, error.to_string());
@@ -111,9 +119,17 @@ fn command(cx: &Context<'_>, fields: &mut Fields<'_, '_>, key: &'static str) -> 
             Ok(parts) => {
                 let outside = cx.is_outside(&node.span);
                 // A word that stands in the file as it is did not come from outside.
-                let written = node.span.text().split(|c: char| c.is_whitespace() || c == '"' || c == '\'');
+                let written = node
+                    .span
+                    .text()
+                    .split(|c: char| c.is_whitespace() || c == '"' || c == '\'');
                 let from_outside = |part: &str| outside && !written.clone().any(|word| word == part);
-                Some(parts.into_iter().map(|part| cx.text_of("", part.clone(), from_outside(&part))).collect())
+                Some(
+                    parts
+                        .into_iter()
+                        .map(|part| cx.text_of("", part.clone(), from_outside(&part)))
+                        .collect(),
+                )
             }
             Err(_) => {
                 let message = format!("`{key}` of {} has a quote that is not closed", fields.what());
@@ -134,13 +150,18 @@ fn read_ports(fields: &mut Fields<'_, '_>) -> Vec<Port> {
         let result = match &node.value {
             Value::Mapping(_) => {
                 let what = format!("a port of {}", fields.what());
-                let Some(mut port) = super::context::fields(node, &what, keys::PORT, fields.diagnostics()) else {
+                let Some(mut port) = super::context::fields(node, &what, keys::PORT, fields.diagnostics())
+                else {
                     continue;
                 };
                 port.word("mode", &["host", "ingress"]);
                 let mut text = |key| port.text(key).map(|text| text.value).unwrap_or_default();
-                let (target, published, ip, protocol) =
-                    (text("target"), text("published"), text("host_ip"), text("protocol"));
+                let (target, published, ip, protocol) = (
+                    text("target"),
+                    text("published"),
+                    text("host_ip"),
+                    text("protocol"),
+                );
                 ports::long(&target, &published, &ip, &protocol)
             }
             _ => match node.as_text() {
@@ -184,7 +205,9 @@ fn service_name(fields: &mut Fields<'_, '_>, raw: &str, span: &Span) -> Option<S
     match ServiceName::try_from(raw) {
         Ok(name) => Some(name),
         Err(error) => {
-            fields.diagnostics().push(Diagnostic::error(Code::BAD_NAME, span, error.to_string()));
+            fields
+                .diagnostics()
+                .push(Diagnostic::error(Code::BAD_NAME, span, error.to_string()));
             None
         }
     }
@@ -192,7 +215,9 @@ fn service_name(fields: &mut Fields<'_, '_>, raw: &str, span: &Span) -> Option<S
 
 fn depends_on(fields: &mut Fields<'_, '_>) -> BTreeMap<ServiceName, Dependency> {
     let mut all = BTreeMap::new();
-    let Some(node) = fields.node("depends_on") else { return all };
+    let Some(node) = fields.node("depends_on") else {
+        return all;
+    };
     match &node.value {
         Value::Sequence(_) => {
             for name in fields.texts("depends_on").unwrap_or_default() {
@@ -203,11 +228,19 @@ fn depends_on(fields: &mut Fields<'_, '_>) -> BTreeMap<ServiceName, Dependency> 
         }
         Value::Mapping(mapping) => {
             for item in mapping {
-                let Some(name) = service_name(fields, &item.key.value, &item.key.span) else { continue };
+                let Some(name) = service_name(fields, &item.key.value, &item.key.span) else {
+                    continue;
+                };
                 let what = format!("`depends_on.{name}` of {}", fields.what());
                 let rules = &crate::document::FieldRules::COMPOSE;
-                let Some(mut entry) = Fields::of(&item.value, what, rules, fields.diagnostics()) else { continue };
-                let words = ["service_started", "service_healthy", "service_completed_successfully"];
+                let Some(mut entry) = Fields::of(&item.value, what, rules, fields.diagnostics()) else {
+                    continue;
+                };
+                let words = [
+                    "service_started",
+                    "service_healthy",
+                    "service_completed_successfully",
+                ];
                 entry.required("condition");
                 let condition = match entry.word("condition", &words).map(|word| word.value) {
                     Some("service_healthy") => Condition::ServiceHealthy,
@@ -217,7 +250,14 @@ fn depends_on(fields: &mut Fields<'_, '_>) -> BTreeMap<ServiceName, Dependency> 
                 let required = entry.bool("required").is_none_or(|flag| flag.value);
                 let restart = entry.bool("restart").is_some_and(|flag| flag.value);
                 entry.finish(&[]);
-                all.insert(name, Dependency { condition, required, restart });
+                all.insert(
+                    name,
+                    Dependency {
+                        condition,
+                        required,
+                        restart,
+                    },
+                );
             }
         }
         _ => fields.wrong("depends_on", "a list of services or a mapping", node),
@@ -225,7 +265,11 @@ fn depends_on(fields: &mut Fields<'_, '_>) -> BTreeMap<ServiceName, Dependency> 
     all
 }
 
-const STARTED: Dependency = Dependency { condition: Condition::ServiceStarted, required: true, restart: false };
+const STARTED: Dependency = Dependency {
+    condition: Condition::ServiceStarted,
+    required: true,
+    restart: false,
+};
 
 /// Who the container is.
 fn identity(fields: &mut Fields<'_, '_>, service: &mut Service) {
@@ -242,9 +286,15 @@ fn identity(fields: &mut Fields<'_, '_>, service: &mut Service) {
     if let Some(name) = fields.string("container_name") {
         let fits = name.value.len() >= 2
             && name.value.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && name.value.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
+            && name
+                .value
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
         if !fits {
-            let message = format!("`container_name` of {} is not a name that engines take", fields.what());
+            let message = format!(
+                "`container_name` of {} is not a name that engines take",
+                fields.what()
+            );
             fields.diagnostics().push(malformed(&name.span, message));
         }
         service.container_name = Some(name.value);
@@ -257,8 +307,13 @@ fn identity(fields: &mut Fields<'_, '_>, service: &mut Service) {
             "daily" => PullPolicy::Every(86_400_000_000_000),
             "weekly" => PullPolicy::Every(604_800_000_000_000),
             "build" => {
-                let message = format!("`pull_policy: build` of {} is not supported: nothing is built", fields.what());
-                fields.diagnostics().push(Diagnostic::error(Code::BUILD, &policy.span, message));
+                let message = format!(
+                    "`pull_policy: build` of {} is not supported: nothing is built",
+                    fields.what()
+                );
+                fields
+                    .diagnostics()
+                    .push(Diagnostic::error(Code::BUILD, &policy.span, message));
                 PullPolicy::Missing
             }
             other => match other.strip_prefix("every_").and_then(units::nanoseconds) {
@@ -266,8 +321,9 @@ fn identity(fields: &mut Fields<'_, '_>, service: &mut Service) {
                 None => {
                     let message = format!("`pull_policy` of {} cannot be `{other}`", fields.what());
                     fields.diagnostics().push(
-                        Diagnostic::error(Code::NOT_ALLOWED, &policy.span, message)
-                            .with_note("allowed: always, never, missing, if_not_present, daily, weekly, every_DURATION"),
+                        Diagnostic::error(Code::NOT_ALLOWED, &policy.span, message).with_note(
+                            "allowed: always, never, missing, if_not_present, daily, weekly, every_DURATION",
+                        ),
                     );
                     PullPolicy::Missing
                 }
@@ -282,8 +338,12 @@ fn process(fields: &mut Fields<'_, '_>, service: &mut Service) {
     service.stdin_open = fields.bool("stdin_open").is_some_and(|flag| flag.value);
     service.tty = fields.bool("tty").is_some_and(|flag| flag.value);
     service.stop_signal = fields.text("stop_signal").map(|signal| signal.value);
-    service.stop_grace_period =
-        parsed(fields, "stop_grace_period", "a duration such as `30s`", units::nanoseconds);
+    service.stop_grace_period = parsed(
+        fields,
+        "stop_grace_period",
+        "a duration such as `30s`",
+        units::nanoseconds,
+    );
     service.shm_size = parsed(fields, "shm_size", "a size such as `64m`", units::bytes);
     service.sysctls = string_map(fields, "sysctls");
     service.storage_opt = string_map(fields, "storage_opt");
@@ -295,9 +355,11 @@ fn process(fields: &mut Fields<'_, '_>, service: &mut Service) {
             }
         }
     }
-    service.logging = fields.nested("logging", format!("`logging` of {}", fields.what()), |logging| Logging {
-        driver: logging.string("driver").map(|driver| driver.value),
-        options: string_map(logging, "options"),
+    service.logging = fields.nested("logging", format!("`logging` of {}", fields.what()), |logging| {
+        Logging {
+            driver: logging.string("driver").map(|driver| driver.value),
+            options: string_map(logging, "options"),
+        }
     });
 }
 
@@ -308,12 +370,21 @@ fn ulimit(node: &Node, what: &str, diagnostics: &mut Diagnostics) -> Option<Ulim
         let (soft, hard) = (read.required("soft"), read.required("hard"));
         let (soft, hard) = (soft.and_then(number), hard.and_then(number));
         read.finish(&[]);
-        return Some(Ulimit { soft: soft?, hard: hard? });
+        return Some(Ulimit {
+            soft: soft?,
+            hard: hard?,
+        });
     }
     match number(node) {
-        Some(value) => Some(Ulimit { soft: value, hard: value }),
+        Some(value) => Some(Ulimit {
+            soft: value,
+            hard: value,
+        }),
         None => {
-            diagnostics.push(malformed(&node.span, format!("{what} must be a number, or `soft` and `hard`")));
+            diagnostics.push(malformed(
+                &node.span,
+                format!("{what} must be a number, or `soft` and `hard`"),
+            ));
             None
         }
     }
@@ -340,8 +411,14 @@ fn security(fields: &mut Fields<'_, '_>, service: &mut Service) {
         };
         if let Some(why) = refused {
             let message = format!("`security_opt` {:?} of {}: {why}", option.value, fields.what());
-            let code = if value.is_none() { Code::MALFORMED } else { Code::NOT_SUPPORTED };
-            fields.diagnostics().push(Diagnostic::error(code, &option.span, message));
+            let code = if value.is_none() {
+                Code::MALFORMED
+            } else {
+                Code::NOT_SUPPORTED
+            };
+            fields
+                .diagnostics()
+                .push(Diagnostic::error(code, &option.span, message));
             continue;
         }
         service.security_opt.push(match value {
@@ -355,7 +432,9 @@ fn security(fields: &mut Fields<'_, '_>, service: &mut Service) {
     service.ipc = networks::namespace(fields, "ipc", &["none", "private", "shareable"]);
     service.uts = fields.word("uts", &["host"]).map(|word| word.value.to_owned());
     service.userns_mode = fields.string("userns_mode").map(|mode| mode.value);
-    service.cgroup = fields.word("cgroup", &["host", "private"]).map(|word| word.value.to_owned());
+    service.cgroup = fields
+        .word("cgroup", &["host", "private"])
+        .map(|word| word.value.to_owned());
     service.cgroup_parent = fields.string("cgroup_parent").map(|parent| parent.value);
 }
 
@@ -379,10 +458,15 @@ fn machine(cx: &Context<'_>, fields: &mut Fields<'_, '_>, service: &mut Service)
 
 fn extra_hosts(_: &Context<'_>, fields: &mut Fields<'_, '_>) -> Vec<String> {
     let mut all = Vec::new();
-    let Some(node) = fields.node("extra_hosts") else { return all };
+    let Some(node) = fields.node("extra_hosts") else {
+        return all;
+    };
     let add = |all: &mut Vec<String>, host: &str, ip: &str| {
         let ip = ip.trim();
-        let ip = ip.strip_prefix('[').and_then(|ip| ip.strip_suffix(']')).unwrap_or(ip);
+        let ip = ip
+            .strip_prefix('[')
+            .and_then(|ip| ip.strip_suffix(']'))
+            .unwrap_or(ip);
         all.push(format!("{}:{ip}", host.trim()));
     };
     match &node.value {
@@ -392,7 +476,10 @@ fn extra_hosts(_: &Context<'_>, fields: &mut Fields<'_, '_>) -> Vec<String> {
                 match text.split_once(['=', ':']) {
                     Some((host, ip)) if !host.is_empty() && !ip.is_empty() => add(&mut all, host, ip),
                     _ => {
-                        let message = format!("an entry of `extra_hosts` of {} must be `host=address`", fields.what());
+                        let message = format!(
+                            "an entry of `extra_hosts` of {} must be `host=address`",
+                            fields.what()
+                        );
                         fields.diagnostics().push(malformed(&item.span, message));
                     }
                 }
@@ -423,10 +510,16 @@ fn device(node: &Node, fields: &mut Fields<'_, '_>) -> Option<Device> {
         let mut read = Fields::of(node, what, rules, fields.diagnostics())?;
         let source = read.required_string("source").map(|source| source.value);
         let target = read.string("target").map(|target| target.value);
-        let permissions = read.string("permissions").map_or_else(|| "rwm".to_owned(), |text| text.value);
+        let permissions = read
+            .string("permissions")
+            .map_or_else(|| "rwm".to_owned(), |text| text.value);
         read.finish(&[]);
         let source = source?;
-        return Some(Device { target: target.unwrap_or_else(|| source.clone()), source, permissions });
+        return Some(Device {
+            target: target.unwrap_or_else(|| source.clone()),
+            source,
+            permissions,
+        });
     }
     let Some(text) = node.as_text() else {
         fields.wrong("devices", "a list of `host:container` or mappings", node);
@@ -434,7 +527,9 @@ fn device(node: &Node, fields: &mut Fields<'_, '_>) -> Option<Device> {
     };
     if !text.starts_with('/') && text.contains('=') {
         let message = format!("a CDI device of {} is not supported yet", fields.what());
-        fields.diagnostics().push(Diagnostic::error(Code::NOT_SUPPORTED, &node.span, message));
+        fields
+            .diagnostics()
+            .push(Diagnostic::error(Code::NOT_SUPPORTED, &node.span, message));
         return None;
     }
     let parts: Vec<&str> = text.split(':').collect();
@@ -447,22 +542,35 @@ fn device(node: &Node, fields: &mut Fields<'_, '_>) -> Option<Device> {
         _ => ("", "", ""),
     };
     if source.is_empty() || target.is_empty() {
-        let message = format!("a device of {} must be `host[:container[:permissions]]`: {text:?}", fields.what());
+        let message = format!(
+            "a device of {} must be `host[:container[:permissions]]`: {text:?}",
+            fields.what()
+        );
         fields.diagnostics().push(malformed(&node.span, message));
         return None;
     }
-    Some(Device { source: source.to_owned(), target: target.to_owned(), permissions: mode.to_owned() })
+    Some(Device {
+        source: source.to_owned(),
+        target: target.to_owned(),
+        permissions: mode.to_owned(),
+    })
 }
 
 /// `x-driftless`.
 fn extension(fields: &mut Fields<'_, '_>, service: &mut Service) {
-    let Some(node) = fields.node("x-driftless") else { return };
+    let Some(node) = fields.node("x-driftless") else {
+        return;
+    };
     let what = format!("`x-driftless` of {}", fields.what());
-    let Some(mut extension) = super::context::fields(node, &what, keys::EXTENSION, fields.diagnostics()) else {
+    let Some(mut extension) = super::context::fields(node, &what, keys::EXTENSION, fields.diagnostics())
+    else {
         return;
     };
     service.job = extension.bool("job").is_some_and(|flag| flag.value);
-    service.state = match extension.word("state", &["running", "paused", "stopped"]).map(|word| word.value) {
+    service.state = match extension
+        .word("state", &["running", "paused", "stopped"])
+        .map(|word| word.value)
+    {
         Some("paused") => WantedState::Paused,
         Some("stopped") => WantedState::Stopped,
         _ => WantedState::Running,
@@ -474,12 +582,19 @@ fn references(fields: &mut Fields<'_, '_>, service: &mut Service) {
     for link in fields.texts("links").unwrap_or_default() {
         let (target, alias) = link.value.split_once(':').unwrap_or((&link.value, &link.value));
         if let Some(target) = service_name(fields, target, &link.span) {
-            service.depends_on.entry(target.clone()).or_insert(Dependency { restart: true, ..STARTED });
+            service.depends_on.entry(target.clone()).or_insert(Dependency {
+                restart: true,
+                ..STARTED
+            });
             service.links.insert(alias.to_owned(), target);
         }
     }
     for from in fields.texts("volumes_from").unwrap_or_default() {
-        let bare = from.value.strip_suffix(":ro").or_else(|| from.value.strip_suffix(":rw")).unwrap_or(&from.value);
+        let bare = from
+            .value
+            .strip_suffix(":ro")
+            .or_else(|| from.value.strip_suffix(":rw"))
+            .unwrap_or(&from.value);
         if !bare.starts_with("container:")
             && let Some(target) = service_name(fields, bare, &from.span)
         {
@@ -496,6 +611,9 @@ fn references(fields: &mut Fields<'_, '_>, service: &mut Service) {
         _ => None,
     };
     for target in [mode, of(&service.pid), of(&service.ipc)].into_iter().flatten() {
-        service.depends_on.entry(target).or_insert(Dependency { restart: true, ..STARTED });
+        service.depends_on.entry(target).or_insert(Dependency {
+            restart: true,
+            ..STARTED
+        });
     }
 }

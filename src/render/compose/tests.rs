@@ -7,7 +7,9 @@ fn app() -> App {
     App {
         name: AppName::try_from("web").unwrap(),
         path: "apps/web".to_owned(),
-        kind: AppKind::Compose { file: "apps/web/compose.yaml".to_owned() },
+        kind: AppKind::Compose {
+            file: "apps/web/compose.yaml".to_owned(),
+        },
         target: None,
         after: Vec::new(),
         profiles: Vec::new(),
@@ -17,7 +19,12 @@ fn app() -> App {
 }
 
 fn load_with(files: &[(&str, &str)], inputs: &Inputs) -> Result<Loaded, Diagnostics> {
-    load(&Checkout::in_memory(files.iter().copied()), &app(), "apps/web/compose.yaml", inputs)
+    load(
+        &Checkout::in_memory(files.iter().copied()),
+        &app(),
+        "apps/web/compose.yaml",
+        inputs,
+    )
 }
 
 fn load_text(text: &str) -> Result<Loaded, Diagnostics> {
@@ -39,7 +46,11 @@ fn indent(keys: &str) -> String {
 fn errors(text: &str) -> Vec<String> {
     match load_text(text) {
         Ok(_) => Vec::new(),
-        Err(found) => found.iter().filter(|one| one.severity == document::Severity::Error).map(|one| format!("{}: {}", one.code, one)).collect(),
+        Err(found) => found
+            .iter()
+            .filter(|one| one.severity == document::Severity::Error)
+            .map(|one| format!("{}: {}", one.code, one))
+            .collect(),
     }
 }
 
@@ -54,8 +65,14 @@ fn service_error(keys: &str) -> String {
 }
 
 fn inputs(variables: &[(&str, &str)]) -> Inputs {
-    let variables = variables.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-    Inputs { variables, ..Inputs::default() }
+    let variables = variables
+        .iter()
+        .map(|(name, value)| (name.to_string(), value.to_string()))
+        .collect();
+    Inputs {
+        variables,
+        ..Inputs::default()
+    }
 }
 
 #[test]
@@ -79,9 +96,17 @@ fn every_key_of_the_spec_has_a_fate() {
     for (name, keys) in spec {
         let (_, table) = keys::TABLES.iter().find(|(table, _)| table == name).unwrap();
         for key in keys.split(' ') {
-            assert_eq!(table.iter().filter(|(known, _)| *known == key).count(), 1, "`{key}` of {name}");
+            assert_eq!(
+                table.iter().filter(|(known, _)| *known == key).count(),
+                1,
+                "`{key}` of {name}"
+            );
         }
-        assert_eq!(table.len(), keys.split(' ').count(), "{name} has a key that the spec does not have");
+        assert_eq!(
+            table.len(),
+            keys.split(' ').count(),
+            "{name} has a key that the spec does not have"
+        );
     }
 }
 
@@ -112,21 +137,42 @@ networks: { front: { driver: bridge } }
     let project = &loaded.project;
     assert_eq!(project.name.as_str(), "web");
     let web = &project.services[&ServiceName::try_from("web").unwrap()];
-    let command: Vec<&str> = web.command.as_ref().unwrap().iter().map(|part| part.value.as_str()).collect();
+    let command: Vec<&str> = web
+        .command
+        .as_ref()
+        .unwrap()
+        .iter()
+        .map(|part| part.value.as_str())
+        .collect();
     assert_eq!(command, ["nginx", "-g", "daemon off;"]);
-    let environment: Vec<(&str, &str)> =
-        web.environment.iter().map(|(key, text)| (key.as_str(), text.value.as_str())).collect();
-    assert_eq!(environment, [("DEBUG", "false"), ("MODE", "prod"), ("PORT", "80")]);
+    let environment: Vec<(&str, &str)> = web
+        .environment
+        .iter()
+        .map(|(key, text)| (key.as_str(), text.value.as_str()))
+        .collect();
+    assert_eq!(
+        environment,
+        [("DEBUG", "false"), ("MODE", "prod"), ("PORT", "80")]
+    );
     assert_eq!(loaded.warnings.len(), 1, "EMPTY is passed through, but not set");
     let ports: Vec<String> = web.ports.iter().map(ToString::to_string).collect();
     assert_eq!(ports, ["8080:80/tcp", "8443:443/tcp"]);
-    assert_eq!(web.volumes["/data"].source, MountSource::Volume("data".to_owned()));
+    assert_eq!(
+        web.volumes["/data"].source,
+        MountSource::Volume("data".to_owned())
+    );
     assert_eq!(web.volumes["/x"].source, MountSource::Host("/srv/x".to_owned()));
     assert!(web.volumes["/x"].read_only);
-    assert_eq!(web.volumes["/state"].source, MountSource::Data("state".to_owned()));
+    assert_eq!(
+        web.volumes["/state"].source,
+        MountSource::Data("state".to_owned())
+    );
     assert_eq!(web.networks["front"].aliases, ["www"]);
     let (_, dependency) = web.depends_on.iter().next().unwrap();
-    assert_eq!((dependency.condition, dependency.restart), (Condition::ServiceHealthy, true));
+    assert_eq!(
+        (dependency.condition, dependency.restart),
+        (Condition::ServiceHealthy, true)
+    );
     let check = web.healthcheck.as_ref().unwrap();
     assert_eq!(check.test, ["CMD-SHELL", "curl -f http://localhost"]);
     assert_eq!((check.interval, check.retries), (Some(10_000_000_000), Some(3)));
@@ -142,8 +188,14 @@ networks: { front: { driver: bridge } }
     let place = loaded.places.find("services.web.environment.MODE").unwrap();
     assert_eq!((place.line, &*place.file), (6, "apps/web/compose.yaml"));
     assert_eq!(loaded.places.find("services.db.environment.A").unwrap().line, 16);
-    assert_eq!(loaded.places.find("services.web.resources.memory").unwrap().line, 13);
-    assert_eq!(loaded.places.find("services.web.ports.8080:80/tcp").unwrap().line, 7);
+    assert_eq!(
+        loaded.places.find("services.web.resources.memory").unwrap().line,
+        13
+    );
+    assert_eq!(
+        loaded.places.find("services.web.ports.8080:80/tcp").unwrap().line,
+        7
+    );
     assert_eq!(loaded.places.find("services.web.nothing.there").unwrap().line, 3);
 }
 
@@ -160,7 +212,11 @@ fn network_modes_and_implied_dependencies() {
 #[test]
 fn bad_input_is_an_error_with_code_and_place() {
     for (keys, code, message) in [
-        ("restrat: always", "E0207", "unknown field `restrat` in service `web`"),
+        (
+            "restrat: always",
+            "E0207",
+            "unknown field `restrat` in service `web`",
+        ),
         ("restart: allways", "E0203", "cannot be `allways`"),
         ("restart: always:3", "E0203", "cannot be"),
         ("ports: [80, 'x:80']", "E0204", "`x` is not a port"),
@@ -178,14 +234,22 @@ fn bad_input_is_an_error_with_code_and_place() {
         ("shm_size: 5q", "E0204", "size"),
         ("cpus: many", "E0204", "number of CPUs"),
         ("stop_grace_period: soon", "E0204", "duration"),
-        ("volumes: ['data:/data']", "E0222", "volume `data`, which is not declared"),
+        (
+            "volumes: ['data:/data']",
+            "E0222",
+            "volume `data`, which is not declared",
+        ),
         ("volumes: ['/a:/b', '/c:/b/']", "E0225", "two things at `/b`"),
         ("volumes: ['/a:b']", "E0204", "absolute path"),
         ("volumes: ['/a:/b:rx']", "E0204", "options"),
         ("volumes: ['../../../x:/b']", "E0230", "outside the repository"),
         ("volumes: ['../other:/b']", "E0230", "outside the app's folder"),
         ("volumes: ['~/x:/b']", "E0231", "depends on who runs it"),
-        ("volumes: [{ type: image, source: x, target: /x }]", "E0205", "not supported"),
+        (
+            "volumes: [{ type: image, source: x, target: /x }]",
+            "E0205",
+            "not supported",
+        ),
         ("networks: [front]", "E0222", "network `front`"),
         ("configs: [app]", "E0222", "config `app`"),
         ("secrets: [pw]", "E0222", "secret `pw`"),
@@ -193,24 +257,44 @@ fn bad_input_is_an_error_with_code_and_place() {
         ("network_mode: host\nnetworks: [default]", "E0225", "both"),
         ("network_mode: service:db", "E0220", "depends on `db`"),
         ("depends_on: [db]", "E0220", "depends on `db`"),
-        ("depends_on: { db: { condition: healthy, required: false } }", "E0203", "cannot be `healthy`"),
+        (
+            "depends_on: { db: { condition: healthy, required: false } }",
+            "E0203",
+            "cannot be `healthy`",
+        ),
         ("container_name: x y", "E0204", "container_name"),
         ("container_name: only\nscale: 2", "E0225", "one name"),
         ("ports: ['80:80']\nscale: 2", "E0224", "2 replicas"),
         ("scale: 2\ndeploy: { replicas: 3 }", "E0225", "different numbers"),
-        ("mem_limit: 1g\ndeploy: { resources: { limits: { memory: 2g } } }", "E0225", "different values"),
+        (
+            "mem_limit: 1g\ndeploy: { resources: { limits: { memory: 2g } } }",
+            "E0225",
+            "different values",
+        ),
         ("deploy: { replica: 3 }", "E0207", "unknown field `replica`"),
         ("deploy: { mode: global }", "E0205", "global"),
-        ("deploy: { resources: { limits: { memory: lots } } }", "E0204", "size"),
+        (
+            "deploy: { resources: { limits: { memory: lots } } }",
+            "E0204",
+            "size",
+        ),
         ("extends: { service: x }", "E0205", "extends"),
         ("pre_start: [{ command: x }]", "E0205", "pre_start"),
-        ("blkio_config: { device_read_bps: [] }", "E0205", "device_read_bps"),
+        (
+            "blkio_config: { device_read_bps: [] }",
+            "E0205",
+            "device_read_bps",
+        ),
         ("pull_policy: build", "E0206", "build"),
         ("pull_policy: sometimes", "E0203", "sometimes"),
         ("security_opt: ['seccomp:./x.json']", "E0205", "seccomp"),
         ("env_file: prod.env", "E0213", "does not exist in the commit"),
         ("env_file: ../../../x.env", "E0230", "outside the repository"),
-        ("environment: { A: '${NOPE}' }", "E0210", "variable `NOPE` is not defined"),
+        (
+            "environment: { A: '${NOPE}' }",
+            "E0210",
+            "variable `NOPE` is not defined",
+        ),
         ("environment: { A: '${NOPE:?say it}' }", "E0211", "say it"),
         ("environment: { A: '${NOPE' }", "E0212", "not closed"),
         ("user: !reset null", "E0205", "!reset"),
@@ -222,7 +306,10 @@ fn bad_input_is_an_error_with_code_and_place() {
         ("profiles: prod", "E0201", "must be a list"),
     ] {
         let shown = service_error(keys);
-        assert!(shown.starts_with(code) && shown.contains(message), "{keys}\n{shown}");
+        assert!(
+            shown.starts_with(code) && shown.contains(message),
+            "{keys}\n{shown}"
+        );
         assert!(shown.contains("apps/web/compose.yaml:"), "{keys}\n{shown}");
     }
 }
@@ -235,27 +322,82 @@ fn bad_files_are_errors() {
         ("services: {}", "E0240", "empty"),
         ("services: [a]", "E0201", "mapping"),
         ("[a]", "E0201", "mapping"),
-        ("servces: {a: {image: x}}\nservices: {a: {image: x}}", "E0207", "unknown field `servces`"),
-        ("include: [x.yaml]\nservices: {a: {image: x}}", "E0205", "`include`"),
+        (
+            "servces: {a: {image: x}}\nservices: {a: {image: x}}",
+            "E0207",
+            "unknown field `servces`",
+        ),
+        (
+            "include: [x.yaml]\nservices: {a: {image: x}}",
+            "E0205",
+            "`include`",
+        ),
         ("services: {a: {}}", "E0202", "needs `image`"),
         ("services: {a: {build: .}}", "E0206", "built from source"),
         ("services: {a: {image: Nginx/X}}", "E0208", "lower case"),
         ("services: {a b: {image: x}}", "E0215", "service name"),
         ("name: Big\nservices: {a: {image: x}}", "E0215", "project name"),
-        ("services: {a: {image: x}}\n---\nservices: {b: {image: x}}", "E0205", "second document"),
-        ("services: {a: {image: x, networks: [n]}}\nnetworks: {n: {external: true, driver: x}}", "E0225", "external"),
-        ("services: {a: {image: x, secrets: [s]}}\nsecrets: {s: {external: true}}", "E0205", "external"),
-        ("services: {a: {image: x, secrets: [s]}}\nsecrets: {s: {}}", "E0202", "exactly one of"),
-        ("services: {a: {image: x, secrets: [s]}}\nsecrets: {s: {file: ./pw}}", "E0232", "not in the commit"),
-        ("services: {a: {image: x, secrets: [s]}}\nsecrets: {s: {file: /etc/pw}}", "E0241", "one machine"),
-        ("services: {a: {image: x, secrets: [s]}}\nsecrets: {s: {environment: PW}}", "E0241", "not set"),
-        ("services: {a: {image: x, ports: ['80:80']}, b: {image: x, ports: ['127.0.0.1:80:8080']}}", "E0224", "both publish"),
-        ("services: {a: {image: x, container_name: nn}, b: {image: x, container_name: nn}}", "E0225", "same `container_name`"),
-        ("services: {a: {image: x, depends_on: {b: {condition: service_healthy}}}, b: {image: x, healthcheck: {disable: true}}}", "E0223", "switched off"),
-        ("services: {web: {image: x}, a: {image: x, depends_on: [wep]}}", "E0220", "wep"),
+        (
+            "services: {a: {image: x}}\n---\nservices: {b: {image: x}}",
+            "E0205",
+            "second document",
+        ),
+        (
+            "services: {a: {image: x, networks: [n]}}\nnetworks: {n: {external: true, driver: x}}",
+            "E0225",
+            "external",
+        ),
+        (
+            "services: {a: {image: x, secrets: [s]}}\nsecrets: {s: {external: true}}",
+            "E0205",
+            "external",
+        ),
+        (
+            "services: {a: {image: x, secrets: [s]}}\nsecrets: {s: {}}",
+            "E0202",
+            "exactly one of",
+        ),
+        (
+            "services: {a: {image: x, secrets: [s]}}\nsecrets: {s: {file: ./pw}}",
+            "E0232",
+            "not in the commit",
+        ),
+        (
+            "services: {a: {image: x, secrets: [s]}}\nsecrets: {s: {file: /etc/pw}}",
+            "E0241",
+            "one machine",
+        ),
+        (
+            "services: {a: {image: x, secrets: [s]}}\nsecrets: {s: {environment: PW}}",
+            "E0241",
+            "not set",
+        ),
+        (
+            "services: {a: {image: x, ports: ['80:80']}, b: {image: x, ports: ['127.0.0.1:80:8080']}}",
+            "E0224",
+            "both publish",
+        ),
+        (
+            "services: {a: {image: x, container_name: nn}, b: {image: x, container_name: nn}}",
+            "E0225",
+            "same `container_name`",
+        ),
+        (
+            "services: {a: {image: x, depends_on: {b: {condition: service_healthy}}}, b: {image: x, healthcheck: {disable: true}}}",
+            "E0223",
+            "switched off",
+        ),
+        (
+            "services: {web: {image: x}, a: {image: x, depends_on: [wep]}}",
+            "E0220",
+            "wep",
+        ),
     ] {
         let shown = error(text);
-        assert!(shown.starts_with(code) && shown.contains(message), "{text}\n{shown}");
+        assert!(
+            shown.starts_with(code) && shown.contains(message),
+            "{text}\n{shown}"
+        );
     }
 }
 
@@ -275,7 +417,10 @@ fn all_errors_of_a_file_are_found_at_once() {
 fn an_undefined_variable_names_the_ways_out() {
     let loaded = load_with(
         &[("apps/web/compose.yaml", "services: {a: {image: 'x:${TAG}'}}")],
-        &Inputs { untracked_env: true, ..Inputs::default() },
+        &Inputs {
+            untracked_env: true,
+            ..Inputs::default()
+        },
     );
     let found = loaded.unwrap_err();
     let help = found.iter().next().unwrap().help.clone().unwrap();
@@ -300,10 +445,18 @@ services:
 fn profiles_are_enabled_by_the_app_and_by_compose_profiles() {
     let text = "services: {a: {image: x}, b: {image: x, profiles: [p]}, c: {image: x, profiles: [q]}}";
     let names = |profiles: &[&str], inputs: &Inputs| {
-        let app = App { profiles: profiles.iter().map(ToString::to_string).collect(), ..app() };
+        let app = App {
+            profiles: profiles.iter().map(ToString::to_string).collect(),
+            ..app()
+        };
         let checkout = Checkout::in_memory([("apps/web/compose.yaml", text)]);
         let loaded = load(&checkout, &app, "apps/web/compose.yaml", inputs).unwrap();
-        loaded.project.services.keys().map(ToString::to_string).collect::<String>()
+        loaded
+            .project
+            .services
+            .keys()
+            .map(ToString::to_string)
+            .collect::<String>()
     };
     assert_eq!(names(&[], &Inputs::default()), "a");
     assert_eq!(names(&["p"], &Inputs::default()), "ab");
@@ -315,7 +468,13 @@ fn profiles_are_enabled_by_the_app_and_by_compose_profiles() {
 fn a_dependency_on_a_disabled_service_is_satisfied() {
     let text = "services: {a: {image: x, depends_on: [b]}, b: {image: x, profiles: [p]}}";
     let loaded = load_text(text).unwrap();
-    assert!(loaded.project.services.values().all(|service| service.depends_on.is_empty()));
+    assert!(
+        loaded
+            .project
+            .services
+            .values()
+            .all(|service| service.depends_on.is_empty())
+    );
     assert_eq!(loaded.warnings.len(), 1);
 }
 
@@ -323,27 +482,67 @@ fn a_dependency_on_a_disabled_service_is_satisfied() {
 fn the_target_of_completed_successfully_is_a_job() {
     let text = "services: {a: {image: x, depends_on: {m: {condition: service_completed_successfully}}}, m: {image: x}, j: {image: x, x-driftless: {job: true}}}";
     let loaded = load_text(text).unwrap();
-    let jobs: String = loaded.project.services.iter().filter(|(_, s)| s.job).map(|(name, _)| name.to_string()).collect();
+    let jobs: String = loaded
+        .project
+        .services
+        .iter()
+        .filter(|(_, s)| s.job)
+        .map(|(name, _)| name.to_string())
+        .collect();
     assert_eq!(jobs, "jm");
 }
 
 #[test]
 fn what_comes_from_outside_the_commit_is_secret_and_what_is_in_it_is_not() {
     let files = [
-        ("apps/web/compose.yaml", "services: {a: {image: 'x:$TAG', hostname: $HOST, command: 'run $PW2 $IN', environment: {A: $PW2, B: $IN, C: plain, D_TOKEN: t0k3n, E: }, env_file: [in.env, out.env]}}"),
+        (
+            "apps/web/compose.yaml",
+            "services: {a: {image: 'x:$TAG', hostname: $HOST, command: 'run $PW2 $IN', environment: {A: $PW2, B: $IN, C: plain, D_TOKEN: t0k3n, E: }, env_file: [in.env, out.env]}}",
+        ),
         ("apps/web/.env", "IN=inside\nTAG=1\nPW2=loses\n"),
         ("apps/web/in.env", "F=1\nG=$PW2\nH_PASSWORD=pw-in-git\n"),
     ];
-    let mut given = inputs(&[("PW2", "outside-value"), ("HOST", "secret-host"), ("E", "passed-on")]);
-    given.env_files.insert("out.env".to_owned(), "Z=from-out\n".to_owned());
+    let mut given = inputs(&[
+        ("PW2", "outside-value"),
+        ("HOST", "secret-host"),
+        ("E", "passed-on"),
+    ]);
+    given
+        .env_files
+        .insert("out.env".to_owned(), "Z=from-out\n".to_owned());
     let loaded = load_with(&files, &given).unwrap_or_else(|found| panic!("{found}"));
     let service = loaded.project.services.values().next().unwrap();
-    let secret: String = service.environment.iter().filter(|(_, text)| text.secret).map(|(key, _)| &key[..1]).collect();
+    let secret: String = service
+        .environment
+        .iter()
+        .filter(|(_, text)| text.secret)
+        .map(|(key, _)| &key[..1])
+        .collect();
     assert_eq!(secret, "ADEGHZ");
-    assert_eq!(service.environment["A"].value, "outside-value", "the operator's value wins over `.env`");
+    assert_eq!(
+        service.environment["A"].value, "outside-value",
+        "the operator's value wins over `.env`"
+    );
     assert!(!service.image.secret);
-    assert_eq!(service.command.as_ref().unwrap().iter().filter(|part| part.secret).count(), 2, "`run` stands in the file");
-    for value in ["outside-value", "secret-host", "passed-on", "from-out", "pw-in-git", "t0k3n"] {
+    assert_eq!(
+        service
+            .command
+            .as_ref()
+            .unwrap()
+            .iter()
+            .filter(|part| part.secret)
+            .count(),
+        2,
+        "`run` stands in the file"
+    );
+    for value in [
+        "outside-value",
+        "secret-host",
+        "passed-on",
+        "from-out",
+        "pw-in-git",
+        "t0k3n",
+    ] {
         assert!(!loaded.mask.clean(value).contains(value), "{value}");
         assert!(!format!("{loaded:?}").contains(value) || value == "secret-host");
     }
@@ -356,9 +555,18 @@ fn what_comes_from_outside_the_commit_is_secret_and_what_is_in_it_is_not() {
 
 #[test]
 fn no_error_shows_a_value_from_outside() {
-    let files = [("apps/web/compose.yaml", "services: {a: {image: '$IMG', ports: ['$PORT:80'], restart: $R, mem_limit: $M, network_mode: $N, healthcheck: {interval: $M}}}")];
+    let files = [(
+        "apps/web/compose.yaml",
+        "services: {a: {image: '$IMG', ports: ['$PORT:80'], restart: $R, mem_limit: $M, network_mode: $N, healthcheck: {interval: $M}}}",
+    )];
     let canary = "CANARY-value-9";
-    let given = inputs(&[("IMG", canary), ("PORT", canary), ("R", canary), ("M", canary), ("N", canary)]);
+    let given = inputs(&[
+        ("IMG", canary),
+        ("PORT", canary),
+        ("R", canary),
+        ("M", canary),
+        ("N", canary),
+    ]);
     let found = load_with(&files, &given).unwrap_err();
     assert!(found.len() >= 6);
     let shown = format!("{found:?}\n{}", found.render(false, 100));
@@ -368,7 +576,10 @@ fn no_error_shows_a_value_from_outside() {
 #[test]
 fn a_tracked_bind_is_content_and_an_untracked_one_is_data() {
     let files = [
-        ("apps/web/compose.yaml", "services: {a: {image: x, volumes: ['./nginx.conf:/etc/nginx.conf', './conf:/conf:ro', './data:/data', './kept:/kept', '../shared/x.txt:/x:ro']}}"),
+        (
+            "apps/web/compose.yaml",
+            "services: {a: {image: x, volumes: ['./nginx.conf:/etc/nginx.conf', './conf:/conf:ro', './data:/data', './kept:/kept', '../shared/x.txt:/x:ro']}}",
+        ),
         ("apps/web/nginx.conf", "server {}"),
         ("apps/web/conf/a/b.conf", "b"),
         ("apps/web/conf/c.conf", "c"),
@@ -382,11 +593,24 @@ fn a_tracked_bind_is_content_and_an_untracked_one_is_data() {
         other => panic!("{other:?}"),
     };
     assert!(tree("/etc/nginx.conf").single && service.volumes["/etc/nginx.conf"].read_only);
-    assert_eq!(tree("/conf").files.keys().collect::<Vec<_>>(), ["a/b.conf", "c.conf"]);
+    assert_eq!(
+        tree("/conf").files.keys().collect::<Vec<_>>(),
+        ["a/b.conf", "c.conf"]
+    );
     assert!(tree("/x").single);
-    assert_eq!(service.volumes["/data"].source, MountSource::Data("data".to_owned()));
-    assert_eq!(service.volumes["/kept"].source, MountSource::Data("kept".to_owned()));
-    assert_eq!(loaded.warnings.len(), 1, "only the bind without `:ro` is remarked on");
+    assert_eq!(
+        service.volumes["/data"].source,
+        MountSource::Data("data".to_owned())
+    );
+    assert_eq!(
+        service.volumes["/kept"].source,
+        MountSource::Data("kept".to_owned())
+    );
+    assert_eq!(
+        loaded.warnings.len(),
+        1,
+        "only the bind without `:ro` is remarked on"
+    );
 }
 
 #[test]
@@ -394,9 +618,16 @@ fn bound_content_has_a_cap() {
     let big = "x".repeat(6 << 20);
     let other = "y".repeat(6 << 20);
     let text = "services: {a: {image: x, volumes: ['./a:/a:ro', './b:/b:ro']}}";
-    let files = [("apps/web/compose.yaml", text), ("apps/web/a", big.as_str()), ("apps/web/b", other.as_str())];
+    let files = [
+        ("apps/web/compose.yaml", text),
+        ("apps/web/a", big.as_str()),
+        ("apps/web/b", other.as_str()),
+    ];
     let found = load_with(&files, &Inputs::default()).unwrap_err();
-    assert_eq!(found.iter().next().map(|one| one.code), Some(Code::TREE_TOO_LARGE));
+    assert_eq!(
+        found.iter().next().map(|one| one.code),
+        Some(Code::TREE_TOO_LARGE)
+    );
 }
 
 #[test]
@@ -410,15 +641,28 @@ services:
 configs: { app: { file: ./app.conf }, text: { content: 'v=$$x $V' } }
 secrets: { pw: { file: ./pw.txt }, given: { file: ./given.txt }, env: { environment: PW }, unused: { file: ./nope } }
 ";
-    let files = [("apps/web/compose.yaml", text), ("apps/web/app.conf", "conf"), ("apps/web/pw.txt", "in-git"), ("apps/web/.env", "V=1")];
+    let files = [
+        ("apps/web/compose.yaml", text),
+        ("apps/web/app.conf", "conf"),
+        ("apps/web/pw.txt", "in-git"),
+        ("apps/web/.env", "V=1"),
+    ];
     let mut given = inputs(&[("PW", "env-value")]);
-    given.secret_files.insert("given".to_owned(), b"from-operator".to_vec());
+    given
+        .secret_files
+        .insert("given".to_owned(), b"from-operator".to_vec());
     let loaded = load_with(&files, &given).unwrap_or_else(|found| panic!("{found}"));
     let project = &loaded.project;
     let service = project.services.values().next().unwrap();
     assert_eq!(service.configs.keys().collect::<Vec<_>>(), ["/app", "/etc/t"]);
-    assert_eq!((service.configs["/etc/t"].mode, service.configs["/etc/t"].uid), (Some(0o440), Some(1000)));
-    assert_eq!(service.secrets.keys().collect::<Vec<_>>(), ["/e", "/run/secrets/g", "/run/secrets/pw"]);
+    assert_eq!(
+        (service.configs["/etc/t"].mode, service.configs["/etc/t"].uid),
+        (Some(0o440), Some(1000))
+    );
+    assert_eq!(
+        service.secrets.keys().collect::<Vec<_>>(),
+        ["/e", "/run/secrets/g", "/run/secrets/pw"]
+    );
     assert_eq!(service.secrets["/e"].mode, Some(0o400));
     assert_eq!(project.configs["text"].bytes, b"v=$x 1");
     assert!(!project.configs["app"].secret && project.secrets["pw"].secret);
@@ -430,20 +674,52 @@ secrets: { pw: { file: ./pw.txt }, given: { file: ./given.txt }, env: { environm
 
 #[test]
 fn override_files_are_refused_unless_one_file_is_named() {
-    let files = [("apps/web/compose.yaml", "services: {a: {image: x}}"), ("apps/web/compose.override.yaml", "{}")];
-    assert!(load_with(&files, &Inputs::default()).is_err_and(|found| found.iter().next().map(|one| one.code) == Some(Code::OVERRIDE_FILE)));
-    let place = crate::document::Place { file: "driftless.yaml".into(), line: 1, column: 1 };
-    let named = App { path: "apps/web/compose.yaml".to_owned(), declared: Some(place), ..app() };
-    assert!(load(&Checkout::in_memory(files), &named, "apps/web/compose.yaml", &Inputs::default()).is_ok());
+    let files = [
+        ("apps/web/compose.yaml", "services: {a: {image: x}}"),
+        ("apps/web/compose.override.yaml", "{}"),
+    ];
+    assert!(
+        load_with(&files, &Inputs::default())
+            .is_err_and(|found| found.iter().next().map(|one| one.code) == Some(Code::OVERRIDE_FILE))
+    );
+    let place = crate::document::Place {
+        file: "driftless.yaml".into(),
+        line: 1,
+        column: 1,
+    };
+    let named = App {
+        path: "apps/web/compose.yaml".to_owned(),
+        declared: Some(place),
+        ..app()
+    };
+    assert!(
+        load(
+            &Checkout::in_memory(files),
+            &named,
+            "apps/web/compose.yaml",
+            &Inputs::default()
+        )
+        .is_ok()
+    );
 }
 
 #[test]
 fn variables_that_steer_compose_are_not_dropped_in_silence() {
     let file = ("apps/web/compose.yaml", "services: {a: {image: x}}");
-    let named = load_with(&[file, ("apps/web/.env", "COMPOSE_PROJECT_NAME=other")], &Inputs::default()).unwrap();
+    let named = load_with(
+        &[file, ("apps/web/.env", "COMPOSE_PROJECT_NAME=other")],
+        &Inputs::default(),
+    )
+    .unwrap();
     assert_eq!((named.project.name.as_str(), named.warnings.len()), ("web", 1));
-    let files = load_with(&[file, ("apps/web/.env", "COMPOSE_FILE=compose.yaml:prod.yaml")], &Inputs::default());
-    assert_eq!(files.unwrap_err().iter().next().map(|one| one.code), Some(Code::OVERRIDE_FILE));
+    let files = load_with(
+        &[file, ("apps/web/.env", "COMPOSE_FILE=compose.yaml:prod.yaml")],
+        &Inputs::default(),
+    );
+    assert_eq!(
+        files.unwrap_err().iter().next().map(|one| one.code),
+        Some(Code::OVERRIDE_FILE)
+    );
 }
 
 #[test]
@@ -461,8 +737,12 @@ services:
   b: { <<: *log, image: x, restart: 'no' }
 ";
     let loaded = load_text(text).unwrap_or_else(|found| panic!("{found}"));
-    let restarts: Vec<String> =
-        loaded.project.services.values().map(|service| service.restart.as_ref().unwrap().to_string()).collect();
+    let restarts: Vec<String> = loaded
+        .project
+        .services
+        .values()
+        .map(|service| service.restart.as_ref().unwrap().to_string())
+        .collect();
     assert_eq!(restarts, ["always", "no"]);
 }
 
@@ -489,7 +769,9 @@ volumes: { d: }
 ";
     let first = load_text(text).unwrap_or_else(|found| panic!("{found}")).project;
     let printed = compose_yaml(&first);
-    let second = load_text(&printed).unwrap_or_else(|found| panic!("{found}\n{printed}")).project;
+    let second = load_text(&printed)
+        .unwrap_or_else(|found| panic!("{found}\n{printed}"))
+        .project;
     assert_eq!(first, second, "{printed}");
 }
 
@@ -500,7 +782,10 @@ mod digests {
     use crate::render::digest::content;
 
     fn digest(text: &str) -> Digest {
-        content(&load_text(text).unwrap_or_else(|found| panic!("{found}")).project, &Rules::default())
+        content(
+            &load_text(text).unwrap_or_else(|found| panic!("{found}")).project,
+            &Rules::default(),
+        )
     }
 
     const BASE: &str = "services: {a: {image: 'nginx:1', environment: {A: b, C: d}, ports: ['80:80'], healthcheck: {test: x, interval: 60s}}}";
@@ -508,7 +793,10 @@ mod digests {
     /// A published digest never changes within its version: a change here is a new version (`v2`), never a new number.
     #[test]
     fn the_digest_of_a_project_is_fixed() {
-        assert_eq!(digest(BASE).as_str(), "v1:5cfcd56a0a988394ca4bc9b16b7ac2c95e8ad8cb5e4dd4d44cdd31ba772f3a81");
+        assert_eq!(
+            digest(BASE).as_str(),
+            "v1:5cfcd56a0a988394ca4bc9b16b7ac2c95e8ad8cb5e4dd4d44cdd31ba772f3a81"
+        );
     }
 
     #[test]
@@ -535,7 +823,10 @@ volumes: { unused: }
         assert_ne!(digest(BASE), digest(&BASE.replace("80:80", "81:80")));
         let mut project = load_text(BASE).unwrap().project;
         for service in project.services.values_mut() {
-            service.environment.values_mut().for_each(|text| text.secret = true);
+            service
+                .environment
+                .values_mut()
+                .for_each(|text| text.secret = true);
         }
         assert_eq!(content(&project, &Rules::default()), digest(BASE));
     }
@@ -543,9 +834,25 @@ volumes: { unused: }
     #[test]
     fn health_rules_count_and_other_rules_do_not() {
         let project = load_text(BASE).unwrap().project;
-        let slow = HealthRules { bake: std::time::Duration::from_secs(60), ..HealthRules::default() };
-        assert_ne!(content(&project, &Rules { health: slow, ..Rules::default() }), digest(BASE));
-        let other = Rules { rollback: crate::render::app::RollbackMode::Off, ignore: vec!["x".into()], ..Rules::default() };
+        let slow = HealthRules {
+            bake: std::time::Duration::from_secs(60),
+            ..HealthRules::default()
+        };
+        assert_ne!(
+            content(
+                &project,
+                &Rules {
+                    health: slow,
+                    ..Rules::default()
+                }
+            ),
+            digest(BASE)
+        );
+        let other = Rules {
+            rollback: crate::render::app::RollbackMode::Off,
+            ignore: vec!["x".into()],
+            ..Rules::default()
+        };
         assert_eq!(content(&project, &other), digest(BASE));
     }
 
@@ -554,7 +861,11 @@ volumes: { unused: }
         let of = |folder: &str, text: &str| {
             let file = format!("services: {{a: {{image: x, volumes: ['./{folder}:/c:ro']}}}}");
             let path = format!("apps/web/{folder}/f");
-            let loaded = load_with(&[("apps/web/compose.yaml", &file), (&path, text)], &Inputs::default()).unwrap();
+            let loaded = load_with(
+                &[("apps/web/compose.yaml", &file), (&path, text)],
+                &Inputs::default(),
+            )
+            .unwrap();
             content(&loaded.project, &Rules::default())
         };
         assert_eq!(of("one", "x"), of("two", "x"));
@@ -572,5 +883,9 @@ fn a_thousand_small_apps_take_seconds_at_most() {
         let _ = crate::render::digest::content(&loaded.project, &Rules::default());
     }
     // The bound is for an unoptimised build on a busy machine: it catches what grows with the square.
-    assert!(start.elapsed() < std::time::Duration::from_secs(15), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < std::time::Duration::from_secs(15),
+        "{:?}",
+        start.elapsed()
+    );
 }

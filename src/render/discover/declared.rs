@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Broken, Discovery, kind_at};
 use crate::document::{
-    self, Budget, Code, Diagnostic, Diagnostics, Dialect, FieldRules, Fields, File, Item, Spanned, did_you_mean,
+    self, Budget, Code, Diagnostic, Diagnostics, Dialect, FieldRules, Fields, File, Item, Spanned,
+    did_you_mean,
 };
 use crate::names::{AppName, ServiceName};
 use crate::render::app::{App, DriftMode, HealthRules, HttpProbe, Prune, RollbackMode, Rules, SyncMode};
@@ -17,8 +18,9 @@ use crate::source::{Checkout, RepoPath};
 /// Reads `file`; paths in it start at `base`.
 pub(super) fn read(checkout: &Checkout, base: &RepoPath, file: &RepoPath) -> Result<Discovery, Diagnostics> {
     let whole = File::new(file.as_str(), "").whole();
-    let blob =
-        checkout.read(file).map_err(|error| Diagnostic::error(Code::APP_PATH, &whole, error.to_string()))?;
+    let blob = checkout
+        .read(file)
+        .map_err(|error| Diagnostic::error(Code::APP_PATH, &whole, error.to_string()))?;
     let documents = document::parse_bytes(file.as_str(), &blob.bytes, Dialect::Compose, &Budget::default())?;
     let mut diagnostics = Diagnostics::new();
     let mut documents = documents.into_iter();
@@ -28,7 +30,11 @@ pub(super) fn read(checkout: &Checkout, base: &RepoPath, file: &RepoPath) -> Res
     };
     if let Some(second) = documents.next() {
         let message = "a second document in one file";
-        diagnostics.push(Diagnostic::error(Code::SETTING_NOT_ALLOWED, &second.root.span, message));
+        diagnostics.push(Diagnostic::error(
+            Code::SETTING_NOT_ALLOWED,
+            &second.root.span,
+            message,
+        ));
     }
     let mut discovery = Discovery::default();
     let mut places = BTreeMap::new();
@@ -43,7 +49,10 @@ pub(super) fn read(checkout: &Checkout, base: &RepoPath, file: &RepoPath) -> Res
                     places.insert(app.name.clone(), item.key.clone());
                     discovery.apps.push(app);
                 }
-                _ => discovery.broken.push(Broken { name: item.key.value.clone(), diagnostics: findings }),
+                _ => discovery.broken.push(Broken {
+                    name: item.key.value.clone(),
+                    diagnostics: findings,
+                }),
             }
         }
     }
@@ -57,7 +66,13 @@ pub(super) fn read(checkout: &Checkout, base: &RepoPath, file: &RepoPath) -> Res
 
 fn app(checkout: &Checkout, base: &RepoPath, item: &Item, diagnostics: &mut Diagnostics) -> Option<App> {
     let name = AppName::try_from(item.key.value.as_str())
-        .map_err(|error| diagnostics.push(Diagnostic::error(Code::BAD_NAME, &item.key.span, error.to_string())))
+        .map_err(|error| {
+            diagnostics.push(Diagnostic::error(
+                Code::BAD_NAME,
+                &item.key.span,
+                error.to_string(),
+            ))
+        })
         .ok();
     let what = format!("app `{}`", item.key.value);
     let mut read = Fields::of(&item.value, what.clone(), &FieldRules::SETTINGS, diagnostics)?;
@@ -70,13 +85,17 @@ fn app(checkout: &Checkout, base: &RepoPath, item: &Item, diagnostics: &mut Diag
         match AppName::try_from(name.value.as_str()) {
             Ok(name) => after.push(name),
             Err(error) => {
-                fields.diagnostics().push(Diagnostic::error(Code::APP_AFTER, &name.span, error.to_string()));
+                fields
+                    .diagnostics()
+                    .push(Diagnostic::error(Code::APP_AFTER, &name.span, error.to_string()));
             }
         }
     }
     let profiles = texts(fields.text_or_texts("profiles"));
     let rules = Rules {
-        health: fields.nested("health", format!("`health` of {what}"), health).unwrap_or_default(),
+        health: fields
+            .nested("health", format!("`health` of {what}"), health)
+            .unwrap_or_default(),
         rollback: match word(fields, "rollback", &["auto", "notify", "off"]) {
             Some("notify") => RollbackMode::Notify,
             Some("off") => RollbackMode::Off,
@@ -103,7 +122,11 @@ fn app(checkout: &Checkout, base: &RepoPath, item: &Item, diagnostics: &mut Diag
     let full = match base.join(&path.value) {
         Ok(full) => full,
         Err(error) => {
-            diagnostics.push(Diagnostic::error(Code::PATH_OUTSIDE, &path.span, error.to_string()));
+            diagnostics.push(Diagnostic::error(
+                Code::PATH_OUTSIDE,
+                &path.span,
+                error.to_string(),
+            ));
             return None;
         }
     };
@@ -133,14 +156,23 @@ fn word(fields: &mut Fields<'_, '_>, key: &'static str, words: &[&'static str]) 
 }
 
 fn texts(texts: Option<Vec<Spanned<String>>>) -> Vec<String> {
-    texts.unwrap_or_default().into_iter().map(|text| text.value).collect()
+    texts
+        .unwrap_or_default()
+        .into_iter()
+        .map(|text| text.value)
+        .collect()
 }
 
 fn host_dir(fields: &mut Fields<'_, '_>) -> Option<String> {
     let dir = fields.string("host_dir")?;
     if !dir.value.starts_with('/') || dir.value.split('/').any(|part| part == "..") {
-        let message = format!("`host_dir` of {} must be an absolute path on the engine's host", fields.what());
-        fields.diagnostics().push(Diagnostic::error(Code::SETTING_NOT_ALLOWED, &dir.span, message));
+        let message = format!(
+            "`host_dir` of {} must be an absolute path on the engine's host",
+            fields.what()
+        );
+        fields
+            .diagnostics()
+            .push(Diagnostic::error(Code::SETTING_NOT_ALLOWED, &dir.span, message));
         return None;
     }
     Some(dir.value)
@@ -150,8 +182,13 @@ fn duration(fields: &mut Fields<'_, '_>, key: &'static str) -> Option<std::time:
     let text = fields.text(key)?;
     let value = units::duration(&text.value);
     if value.is_none() {
-        let message = format!("`{key}` of {} is not a duration such as `30s` or `5m`", fields.what());
-        fields.diagnostics().push(Diagnostic::error(Code::SETTING_NOT_ALLOWED, &text.span, message));
+        let message = format!(
+            "`{key}` of {} is not a duration such as `30s` or `5m`",
+            fields.what()
+        );
+        fields
+            .diagnostics()
+            .push(Diagnostic::error(Code::SETTING_NOT_ALLOWED, &text.span, message));
     }
     value
 }
@@ -170,19 +207,31 @@ fn health(fields: &mut Fields<'_, '_>) -> HealthRules {
 fn probe(fields: &mut Fields<'_, '_>) -> Option<HttpProbe> {
     fields.required("port");
     let service = fields.required_string("service");
-    let port = fields.int_in("port", 1..=65_535).and_then(|port| u16::try_from(port.value).ok());
-    let path = fields.string("path").map_or_else(|| "/".to_owned(), |path| path.value);
+    let port = fields
+        .int_in("port", 1..=65_535)
+        .and_then(|port| u16::try_from(port.value).ok());
+    let path = fields
+        .string("path")
+        .map_or_else(|| "/".to_owned(), |path| path.value);
     if !path.starts_with('/') {
         let message = format!("`path` of {} must start with `/`", fields.what());
         let span = fields.key_span("path");
-        fields.diagnostics().push(Diagnostic::error(Code::SETTING_NOT_ALLOWED, span, message));
+        fields
+            .diagnostics()
+            .push(Diagnostic::error(Code::SETTING_NOT_ALLOWED, span, message));
     }
     let service = service?;
     match ServiceName::try_from(service.value.as_str()) {
-        Ok(service) => Some(HttpProbe { service, port: port?, path }),
+        Ok(service) => Some(HttpProbe {
+            service,
+            port: port?,
+            path,
+        }),
         Err(error) => {
             let finding = Diagnostic::error(Code::SETTING_NOT_ALLOWED, &service.span, error.to_string());
-            fields.diagnostics().push(finding.with_help("a probe names a service of the app, never a URL"));
+            fields
+                .diagnostics()
+                .push(finding.with_help("a probe names a service of the app, never a URL"));
             None
         }
     }
@@ -191,29 +240,46 @@ fn probe(fields: &mut Fields<'_, '_>) -> Option<HttpProbe> {
 /// Apps whose `after` can't be followed are broken: they would wait for ever. A broken app may still be waited for: it is
 /// reported by itself.
 fn follow(discovery: &mut Discovery, places: &BTreeMap<AppName, Spanned<String>>) {
-    let broken: BTreeSet<String> = discovery.broken.iter().map(|broken| broken.name.clone()).collect();
+    let broken: BTreeSet<String> = discovery
+        .broken
+        .iter()
+        .map(|broken| broken.name.clone())
+        .collect();
     let known: Vec<AppName> = discovery.apps.iter().map(|app| app.name.clone()).collect();
-    let edges: BTreeMap<AppName, Vec<AppName>> =
-        discovery.apps.iter().map(|app| (app.name.clone(), app.after.clone())).collect();
+    let edges: BTreeMap<AppName, Vec<AppName>> = discovery
+        .apps
+        .iter()
+        .map(|app| (app.name.clone(), app.after.clone()))
+        .collect();
     let mut bad: Vec<(AppName, String, Option<String>)> = Vec::new();
     for app in &discovery.apps {
-        let unknown = app.after.iter().find(|name| !known.contains(name) && !broken.contains(name.as_str()));
+        let unknown = app
+            .after
+            .iter()
+            .find(|name| !known.contains(name) && !broken.contains(name.as_str()));
         if let Some(name) = unknown {
             let near = did_you_mean(name.as_str(), known.iter().map(AppName::as_str)).map(str::to_owned);
             let message = format!("app `{}` comes after `{name}`, which does not exist", app.name);
             bad.push((app.name.clone(), message, near));
         } else if let Some(circle) = circle(&app.name, &edges) {
-            bad.push((app.name.clone(), format!("apps wait for each other in a circle: {circle}"), None));
+            bad.push((
+                app.name.clone(),
+                format!("apps wait for each other in a circle: {circle}"),
+                None,
+            ));
         }
     }
     for (name, message, near) in bad {
         discovery.apps.retain(|app| app.name != name);
         let Some(place) = places.get(&name) else { continue };
         let finding = Diagnostic::error(Code::APP_AFTER, &place.span, message);
-        discovery.breaks(name.as_str(), match near {
-            Some(near) => finding.with_label(format!("did you mean `{near}`?")),
-            None => finding,
-        });
+        discovery.breaks(
+            name.as_str(),
+            match near {
+                Some(near) => finding.with_label(format!("did you mean `{near}`?")),
+                None => finding,
+            },
+        );
     }
 }
 
@@ -224,7 +290,11 @@ fn circle(start: &AppName, edges: &BTreeMap<AppName, Vec<AppName>>) -> Option<St
     while let Some(path) = waiting.pop() {
         for next in edges.get(*path.last()?).into_iter().flatten() {
             if next == start {
-                let names: Vec<&str> = path.iter().map(|name| name.as_str()).chain([start.as_str()]).collect();
+                let names: Vec<&str> = path
+                    .iter()
+                    .map(|name| name.as_str())
+                    .chain([start.as_str()])
+                    .collect();
                 return Some(names.join(" -> "));
             }
             if seen.insert(next) {

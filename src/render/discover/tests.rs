@@ -3,7 +3,16 @@ use super::*;
 const COMPOSE: &str = "services: {a: {image: x}}";
 
 fn found(files: &[&str]) -> Discovery {
-    let files = files.iter().map(|path| (*path, if path.contains("k8s") { "apiVersion: v1\nkind: Pod\n" } else { COMPOSE }));
+    let files = files.iter().map(|path| {
+        (
+            *path,
+            if path.contains("k8s") {
+                "apiVersion: v1\nkind: Pod\n"
+            } else {
+                COMPOSE
+            },
+        )
+    });
     discover(&Checkout::in_memory(files), "infra").unwrap_or_else(|found| panic!("{found}"))
 }
 
@@ -12,12 +21,22 @@ fn names(discovery: &Discovery) -> Vec<&str> {
 }
 
 fn declared(text: &str) -> Result<Discovery, Diagnostics> {
-    discover(&Checkout::in_memory([("driftless.yaml", text), ("apps/web/compose.yaml", COMPOSE), ("db/compose.yaml", COMPOSE)]), "infra")
+    discover(
+        &Checkout::in_memory([
+            ("driftless.yaml", text),
+            ("apps/web/compose.yaml", COMPOSE),
+            ("db/compose.yaml", COMPOSE),
+        ]),
+        "infra",
+    )
 }
 
 #[test]
 fn a_compose_file_in_the_root_is_the_only_app_and_named_after_the_repository() {
-    assert_eq!(names(&found(&["compose.yaml", "apps/web/compose.yaml"])), ["infra"]);
+    assert_eq!(
+        names(&found(&["compose.yaml", "apps/web/compose.yaml"])),
+        ["infra"]
+    );
 }
 
 #[test]
@@ -34,29 +53,55 @@ fn folders_are_apps_and_nothing_below_a_hit_is() {
         "other/compose.yaml",
     ]);
     assert_eq!(names(&discovery), ["blog", "db", "media", "pi", "web"]);
-    assert_eq!(discovery.app("media").and_then(|app| app.target.as_deref()), Some("nas"));
-    assert_eq!(discovery.app("pi").and_then(|app| app.target.as_deref()), Some("pi"));
+    assert_eq!(
+        discovery.app("media").and_then(|app| app.target.as_deref()),
+        Some("nas")
+    );
+    assert_eq!(
+        discovery.app("pi").and_then(|app| app.target.as_deref()),
+        Some("pi")
+    );
     assert_eq!(discovery.app("web").and_then(|app| app.target.as_deref()), None);
     assert!(discovery.broken.is_empty());
 }
 
 #[test]
 fn without_the_known_folders_every_folder_counts() {
-    assert_eq!(names(&found(&["web/compose.yaml", "a/b/db/compose.yaml", "README.md"])), ["db", "web"]);
+    assert_eq!(
+        names(&found(&["web/compose.yaml", "a/b/db/compose.yaml", "README.md"])),
+        ["db", "web"]
+    );
 }
 
 #[test]
 fn the_preferred_name_wins() {
     let discovery = found(&["apps/a/docker-compose.yml", "apps/a/compose.yaml"]);
-    assert_eq!(discovery.apps[0].kind, AppKind::Compose { file: "apps/a/compose.yaml".to_owned() });
+    assert_eq!(
+        discovery.apps[0].kind,
+        AppKind::Compose {
+            file: "apps/a/compose.yaml".to_owned()
+        }
+    );
 }
 
 #[test]
 fn other_kinds_are_recognised() {
     let discovery = found(&["apps/a/k8s.yaml", "apps/b/Chart.yaml", "apps/c/compose.yaml"]);
     assert_eq!(names(&discovery), ["a", "b", "c"]);
-    assert!(matches!(&discovery.apps[0].kind, AppKind::NotYet { what: "Kubernetes manifests", .. }));
-    assert!(matches!(&discovery.apps[1].kind, AppKind::NotYet { what: "a Helm chart", .. }));
+    assert!(matches!(
+        &discovery.apps[0].kind,
+        AppKind::NotYet {
+            what: "Kubernetes manifests",
+            ..
+        }
+    ));
+    assert!(matches!(
+        &discovery.apps[1].kind,
+        AppKind::NotYet {
+            what: "a Helm chart",
+            ..
+        }
+    ));
 }
 
 #[test]
@@ -71,7 +116,11 @@ fn a_base_that_a_kustomization_builds_on_is_not_an_app() {
 
 #[test]
 fn two_apps_of_one_name_are_both_broken_and_the_others_go_on() {
-    let discovery = found(&["hosts/a/web/compose.yaml", "hosts/b/web/compose.yaml", "apps/db/compose.yaml"]);
+    let discovery = found(&[
+        "hosts/a/web/compose.yaml",
+        "hosts/b/web/compose.yaml",
+        "apps/db/compose.yaml",
+    ]);
     assert_eq!(names(&discovery), ["db"]);
     let shown = discovery.broken[0].diagnostics.to_string();
     assert!(shown.contains("`hosts/a/web`, `hosts/b/web`"), "{shown}");
@@ -107,7 +156,20 @@ fn a_driftless_yaml_lists_all_apps_and_every_rule() {
     assert_eq!(app.rules.health.bake.as_secs(), 30);
     assert_eq!(app.rules.health.timeout.map(|t| t.as_secs()), Some(300));
     assert_eq!(app.rules.health.http.as_ref().map(|http| http.port), Some(80));
-    assert_eq!((app.rules.rollback, app.rules.drift, app.rules.prune, app.rules.sync), (RollbackMode::Notify, DriftMode::Report, Prune::None, SyncMode::Manual));
+    assert_eq!(
+        (
+            app.rules.rollback,
+            app.rules.drift,
+            app.rules.prune,
+            app.rules.sync
+        ),
+        (
+            RollbackMode::Notify,
+            DriftMode::Report,
+            Prune::None,
+            SyncMode::Manual
+        )
+    );
     assert_eq!(app.after[0].as_str(), "db");
     assert_eq!(app.declared.as_ref().map(|place| place.line), Some(2));
     assert_eq!(discovery.apps.len(), 2);
@@ -118,24 +180,45 @@ use crate::render::app::{DriftMode, Prune, RollbackMode, SyncMode};
 #[test]
 fn one_bad_entry_breaks_only_its_app() {
     for (entry, code, message) in [
-        ("{ path: apps/web, tarket: nas }", "E0307", "unknown field `tarket`"),
+        (
+            "{ path: apps/web, tarket: nas }",
+            "E0307",
+            "unknown field `tarket`",
+        ),
         ("{ path: nowhere }", "E0252", "does not exist"),
         ("{ path: apps }", "E0252", "holds nothing"),
         ("{ path: ../x }", "E0230", "outside the repository"),
         ("{ path: apps/web, rollback: yes }", "E0303", "cannot be `yes`"),
-        ("{ path: apps/web, health: { bake: 30 } }", "E0303", "not a duration"),
-        ("{ path: apps/web, health: { http: { service: 'http://x', port: 80 } } }", "E0303", "service name"),
+        (
+            "{ path: apps/web, health: { bake: 30 } }",
+            "E0303",
+            "not a duration",
+        ),
+        (
+            "{ path: apps/web, health: { http: { service: 'http://x', port: 80 } } }",
+            "E0303",
+            "service name",
+        ),
         ("{ path: apps/web, host_dir: data }", "E0303", "absolute"),
         ("{ path: apps/web, after: [nope] }", "E0253", "does not exist"),
         ("{ path: apps/web, after: [bad] }", "E0253", "circle: bad -> bad"),
         ("{}", "E0302", "needs `path`"),
         ("5", "E0301", "must be a mapping"),
     ] {
-        let discovery = declared(&format!("apps:\n  bad: {entry}\n  db: {{ path: db }}\n")).unwrap_or_default();
+        let discovery =
+            declared(&format!("apps:\n  bad: {entry}\n  db: {{ path: db }}\n")).unwrap_or_default();
         assert_eq!(names(&discovery), ["db"], "{entry}");
-        let shown: Vec<String> =
-            discovery.broken[0].diagnostics.iter().map(|one| format!("{} {one}", one.code)).collect();
-        assert!(shown.iter().any(|one| one.starts_with(code) && one.contains(message)), "{entry}: {shown:?}");
+        let shown: Vec<String> = discovery.broken[0]
+            .diagnostics
+            .iter()
+            .map(|one| format!("{} {one}", one.code))
+            .collect();
+        assert!(
+            shown
+                .iter()
+                .any(|one| one.starts_with(code) && one.contains(message)),
+            "{entry}: {shown:?}"
+        );
     }
 }
 

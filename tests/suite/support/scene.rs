@@ -29,7 +29,9 @@ pub struct Scene {
 impl Shown {
     /// Its image by the name that the tests know it by.
     pub fn image_tag(&self, scene: &Scene) -> String {
-        let id = scene.engine.docker_text(&["inspect", "-f", "{{.Image}}", &self.id]);
+        let id = scene
+            .engine
+            .docker_text(&["inspect", "-f", "{{.Image}}", &self.id]);
         let format = "{{range .RepoTags}}{{.}} {{end}}";
         let tags = scene.engine.docker_text(&["image", "inspect", "-f", format, &id]);
         tags.split_whitespace()
@@ -112,7 +114,8 @@ impl Scene {
 
     /// Starts `driftless apply --yes` and returns at once.
     pub fn start_apply(&self) -> Running {
-        self.env.start(&self.repo.path(), &["apply", "--yes", "--progress=plain"])
+        self.env
+            .start(&self.repo.path(), &["apply", "--yes", "--progress=plain"])
     }
 
     /// The store, opened beside whoever owns it.
@@ -185,7 +188,12 @@ impl Scene {
     pub fn serving(&self, service: &str) -> Shown {
         let all = self.running();
         let mut of_it: Vec<&Shown> = all.iter().filter(|shown| shown.service == service).collect();
-        assert_eq!(of_it.len(), 1, "one container of {service} must run: {:#?}", self.containers());
+        assert_eq!(
+            of_it.len(),
+            1,
+            "one container of {service} must run: {:#?}",
+            self.containers()
+        );
         of_it.remove(0).clone()
     }
 
@@ -193,7 +201,9 @@ impl Scene {
     #[track_caller]
     pub fn answer(&self, service: &str, path: &str) -> String {
         let shown = self.serving(service);
-        let address = self.engine.address_of(&shown.id, &format!("{}_default", self.app));
+        let address = self
+            .engine
+            .address_of(&shown.id, &format!("{}_default", self.app));
         self.engine
             .http_get_at((address, 8080), path)
             .expect("the container answers")
@@ -218,9 +228,15 @@ impl Drop for Scene {
         for app in self.others.iter().chain([&self.app]) {
             let filter = format!("label=com.docker.compose.project={app}");
             for (list, remove) in [
-                (["ps", "-aq", "--filter", filter.as_str()], ["rm", "-f", "-v"].as_slice()),
+                (
+                    ["ps", "-aq", "--filter", filter.as_str()],
+                    ["rm", "-f", "-v"].as_slice(),
+                ),
                 (["network", "ls", "-q", "--filter"], ["network", "rm"].as_slice()),
-                (["volume", "ls", "-q", "--filter"], ["volume", "rm", "-f"].as_slice()),
+                (
+                    ["volume", "ls", "-q", "--filter"],
+                    ["volume", "rm", "-f"].as_slice(),
+                ),
             ] {
                 let mut arguments = list.to_vec();
                 if arguments.last() == Some(&"--filter") {

@@ -54,7 +54,8 @@ impl<'e> Site<'e> {
 
     /// Writes the Compose file, without a commit.
     pub fn write(&self, compose: &str) {
-        self.repo.write("app/compose.yaml", compose.replace("NAME", &self.app));
+        self.repo
+            .write("app/compose.yaml", compose.replace("NAME", &self.app));
     }
 
     /// Writes the Compose file and commits.
@@ -91,8 +92,14 @@ impl<'e> Site<'e> {
     pub fn assert_in_sync(&self, when: &str) {
         self.proxy.clear();
         let plan = self.plan();
-        let acts: Vec<&Value> = list(&plan["changes"]).filter(|change| change["calls"] != 0 || change["fields"] != Value::Array(Vec::new())).collect();
-        assert!(acts.is_empty() && list(&plan["problems"]).next().is_none(), "{when}: {acts:#?} {:#?}", plan["problems"]);
+        let acts: Vec<&Value> = list(&plan["changes"])
+            .filter(|change| change["calls"] != 0 || change["fields"] != Value::Array(Vec::new()))
+            .collect();
+        assert!(
+            acts.is_empty() && list(&plan["problems"]).next().is_none(),
+            "{when}: {acts:#?} {:#?}",
+            plan["problems"]
+        );
         drop(self.apply().success().says("no changes"));
         self.proxy.assert_read_only();
     }
@@ -105,7 +112,8 @@ impl<'e> Site<'e> {
     /// The id of a service's first container.
     #[track_caller]
     pub fn id(&self, service: &str) -> String {
-        self.engine.docker_text(&["inspect", "-f", "{{.Id}}", &self.container(service)])
+        self.engine
+            .docker_text(&["inspect", "-f", "{{.Id}}", &self.container(service)])
     }
 
     /// Everything that the project has: containers with their ids, states and restarts, networks, volumes.
@@ -122,7 +130,8 @@ impl<'e> Site<'e> {
     /// Runs `docker compose` for the project as a person would.
     pub fn compose(&self, arguments: &[&str]) -> CommandOutput {
         let project = ["-p", &self.app, "-f", "app/compose.yaml"];
-        self.engine.compose(&self.repo.path(), &[&project[..], arguments].concat())
+        self.engine
+            .compose(&self.repo.path(), &[&project[..], arguments].concat())
     }
 }
 
@@ -147,11 +156,22 @@ pub fn snapshot(engine: &Engine, project: &str) -> BTreeMap<String, String> {
         let format = "{{.Name}} {{.Id}} {{.State.Status}} {{.State.StartedAt}} {{.RestartCount}}";
         let ids: Vec<&str> = ids.lines().collect();
         let text = engine.docker_text(&[&["inspect", "-f", format][..], &ids].concat());
-        all.extend(text.lines().filter_map(|line| line.split_once(' ')).map(|(name, rest)| (format!("container {name}"), rest.to_owned())));
+        all.extend(
+            text.lines()
+                .filter_map(|line| line.split_once(' '))
+                .map(|(name, rest)| (format!("container {name}"), rest.to_owned())),
+        );
     }
-    for (kind, format) in [("network", "{{.Name}} {{.ID}}"), ("volume", "{{.Name}} {{.Driver}}")] {
+    for (kind, format) in [
+        ("network", "{{.Name}} {{.ID}}"),
+        ("volume", "{{.Name}} {{.Driver}}"),
+    ] {
         let text = engine.docker_text(&[kind, "ls", "--filter", &filter, "--format", format]);
-        all.extend(text.lines().filter_map(|line| line.split_once(' ')).map(|(name, rest)| (format!("{kind} {name}"), rest.to_owned())));
+        all.extend(
+            text.lines()
+                .filter_map(|line| line.split_once(' '))
+                .map(|(name, rest)| (format!("{kind} {name}"), rest.to_owned())),
+        );
     }
     all
 }
@@ -159,7 +179,11 @@ pub fn snapshot(engine: &Engine, project: &str) -> BTreeMap<String, String> {
 /// Removes everything of a Compose project.
 pub fn sweep(engine: &Engine, project: &str) {
     let filter = format!("label=com.docker.compose.project={project}");
-    for (kind, remove) in [("container", &["container", "rm", "-fv"][..]), ("network", &["network", "rm"]), ("volume", &["volume", "rm"])] {
+    for (kind, remove) in [
+        ("container", &["container", "rm", "-fv"][..]),
+        ("network", &["network", "rm"]),
+        ("volume", &["volume", "rm"]),
+    ] {
         let all = if kind == "container" { "-aq" } else { "-q" };
         let ids = engine.docker(&[kind, "ls", all, "--filter", &filter]);
         let ids: Vec<&str> = ids.stdout.lines().collect();
@@ -178,7 +202,9 @@ pub fn files_below(folder: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
             let path = entry.path();
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() => open.push(path),
-                Ok(kind) if kind.is_file() => files.push((path.clone(), std::fs::read(&path).unwrap_or_default())),
+                Ok(kind) if kind.is_file() => {
+                    files.push((path.clone(), std::fs::read(&path).unwrap_or_default()))
+                }
                 _ => {}
             }
         }
