@@ -294,7 +294,8 @@ fn ask(name: &str, path: &str) -> Result<String, String> {
         // Long enough for the kernel to say that an address has nobody, or to repeat a packet that was lost.
         match TcpStream::connect_timeout(&SocketAddr::from((*address, 8080)), Duration::from_secs(5)) {
             Ok(stream) => {
-                return request(stream, path).map_err(|error| format!("{address} accepted and then: {error}"));
+                return request(stream, path)
+                    .map_err(|error| format!("{address} accepted and then: {error}"));
             }
             Err(error) => refused.push(format!("{address}: {error}")),
         }
