@@ -36,9 +36,21 @@ codes! {
         "No new release is being tried, so there is nothing to roll back. `driftless logs APP` and `driftless status APP` show more.\n";
     DOWN_FAILED = 623, "down-failed", "The app could not be removed whole",
         "What is gone stays gone; run `driftless down` again. `driftless why APP` says what stands in the way and what comes next.\n";
+    WAITS_FOR_ANOTHER = 630, "waits-for-another", "The app waits for another one that did not end well",
+        "`after:` in driftless.yaml names an app that must be healthy first, and its run for this commit did not end well. Put that\n\
+         app right; this one then goes on by itself.\n";
+    TOO_MANY_GONE = 631, "too-many-gone", "Too many apps are gone from Git at once",
+        "More than one app in four vanished in one commit. That is more often a mistake than a wish, so nothing is taken down.\n\
+         `driftless down APP` takes them down one by one.\n";
+    BROKE_OFF = 632, "broke-off", "The run of the app broke off",
+        "The run ended without a result, which is a fault of ours. What it did is in the journal, and the next run looks at live state\n\
+         before it does anything else. Please report it.\n";
     STORE_FAILED = 640, "store-failed", "The store can't be read or written",
         "Without an audit record nothing is changed. A full disk and a read-only file system are the usual reasons; `driftless doctor` shows more.\n\
          When the store can be written again, nobody has to help.\n";
     FILES_FAILED = 641, "files-failed", "Files that containers bind can't be laid out",
         "They are written below the state folder. Check its room and rights. `driftless why APP` says what stands in the way and what comes next.\n";
+    STORE_LOCKED = 642, "store-locked", "Another process owns the state folder",
+        "One process at a time changes things from one state folder: usually `driftless serve`. The message names its process id. Reading\n\
+         verbs (`plan`, `status`, `drift`, `why`, `history`) work beside it.\n";
 }

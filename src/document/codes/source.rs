@@ -54,6 +54,9 @@ codes! {
         "Its own words follow. Nothing live is changed. Nothing live was changed; the other apps go on.\n";
     UNKNOWN_COMMIT = 422, "unknown-commit", "The repository does not have this commit",
         "It was removed by a rewritten history, or never pushed. Nothing live was changed; the other apps go on.\n";
+    UNRELATED_HISTORY = 423, "unrelated-history", "The branch was replaced by one with another history",
+        "The new commit shares no history with the one that was followed: another repository was pushed over it, or somebody made a\n\
+         mistake. `serve` does not follow it, and changes nothing live. When it is meant, start `serve` again, or apply it by hand.\n";
     SOURCE_PATH_OUTSIDE = 430, "source-path-outside", "A path leads out of the repository",
         "Only files of the commit can be named. Write a path without `..` beyond the root. Nothing live was changed; the other apps go on.\n";
     HOSTILE_NAME = 431, "hostile-name", "A name in the repository is refused",
@@ -61,9 +64,9 @@ codes! {
     SOURCE_FILE_MISSING = 432, "source-file-missing", "The commit has no such file",
         "Check the path and that the file is committed (`git status`). Nothing live was changed; the other apps go on.\n";
     NOT_A_FILE = 433, "not-a-file", "A file was expected and a folder is there, or the reverse",
-        "Check the path. Nothing live was changed; the other apps go on.\n";
+        "Check the path. Nothing live was changed; the other apps go on. Nothing live was changed; the other apps go on, and the next look tries again.\n";
     IN_SUBMODULE = 434, "in-submodule", "The path lies in a submodule",
-        "Submodules are not read. Nothing live was changed; the other apps go on.\n";
+        "Submodules are not read. Nothing live was changed; the other apps go on. Nothing live was changed; the other apps go on, and the next look tries again.\n";
     LINK_OUTSIDE = 435, "link-outside", "A link leads out of the repository, or in a circle",
         "Links within the repository work; others are refused. Nothing live was changed; the other apps go on.\n";
     CASE_CLASH = 436, "case-clash", "Two names differ only in upper and lower case",
