@@ -59,7 +59,7 @@ for size in "${sizes[@]}"; do
 done
 
 dir=$work/back; mkdir -p "$dir"
-printf 'name: back\nservices:\n  web: { image: "web:1", stop_grace_period: 1s, ports: ["127.0.0.1:0:8080", "18089:8080"] }\n' >"$dir/compose.yaml"
+printf 'name: back\nservices:\n  web: { image: "web:1", stop_grace_period: 1s, ports: ["18089:8080"] }\n' >"$dir/compose.yaml"
 printf 'apps:\n  back: { path: ., health: { bake: 0s } }\n' >"$dir/driftless.yaml"
 repository "$dir" good; cd "$dir"; "$DRIFTLESS" apply --yes -q >/dev/null 2>&1
 sed -i 's/web:1/web:bad/' compose.yaml; git commit -qam bad
@@ -70,7 +70,7 @@ row "failed gate seen after (ms)" "$(took gate_took)" "-" "-"
 row "rollback to a parked container, healthy again (ms)" "$(took rollback_took)" "-" "-"
 "$DRIFTLESS" down back --yes -q >/dev/null 2>&1 || true
 
-dir=$work/many; for i in $(seq 50); do mkdir -p "$dir/apps/a$i"; printf 'services:\n  s: { image: "idle:1", stop_grace_period: 0s }\n' >"$dir/apps/a$i/compose.yaml"; done
+dir=$work/many; for i in $(seq 50); do mkdir -p "$dir/apps/a$i"; printf 'services:\n  s: { image: "idle:1", stop_grace_period: 0s, network_mode: none }\n' >"$dir/apps/a$i/compose.yaml"; done
 repository "$dir" many; cd "$dir"
 "$DRIFTLESS" apply --yes -q >/dev/null 2>&1
 "$DRIFTLESS" serve --repo "$dir" --interval 10s >"$work/serve.log" 2>&1 & pid=$!
