@@ -46,7 +46,7 @@ impl World {
         Settings::load(&Inputs {
             environment: &self.environment,
             flags: &self.flags,
-            working_dir: Path::new("/work"),
+            working_dir: Path::new("/base"),
             host_name: Some("laptop.lan"),
             read: &|path| match self.files.get(path) {
                 Some(Ok(text)) => Ok(text.clone().into_bytes()),
@@ -311,15 +311,15 @@ fn a_named_file_must_be_there_and_an_unreadable_one_is_never_skipped() {
     world.flags.config = Some("mine.yaml".to_owned());
     assert_eq!(world.findings().len(), 1);
     assert!(
-        world.findings()[0].starts_with("E0312 `/work/mine.yaml` (named by --config) can't be read"),
+        world.findings()[0].starts_with("E0312 `/base/mine.yaml` (named by --config) can't be read"),
         "{:?}",
         world.findings()
     );
     world
         .files
-        .insert("/work/mine.yaml".into(), Ok("instance: mine\n".to_owned()));
+        .insert("/base/mine.yaml".into(), Ok("instance: mine\n".to_owned()));
     assert_eq!(world.settings().instance.value.as_str(), "mine");
-    assert_eq!(world.settings().vars.value, Path::new("/work/vars"));
+    assert_eq!(world.settings().vars.value, Path::new("/base/vars"));
     let mut world = World::new("");
     world
         .files
