@@ -242,6 +242,43 @@ impl fmt::Display for ResourceKey {
     }
 }
 
+/// A Kubernetes object's identity: what the API server addresses it by, without the version it is written in.
+///
+/// The version is not part of it: `apps/v1` and `apps/v1beta1` name the same Deployment.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ObjectKey {
+    /// The API group, `""` for the core group.
+    pub group: Arc<str>,
+    /// The kind, as `Deployment`.
+    pub kind: Arc<str>,
+    /// `None` for cluster-scoped objects.
+    pub namespace: Option<Arc<str>>,
+    /// `metadata.name`.
+    pub name: Arc<str>,
+}
+
+impl ObjectKey {
+    /// A key. An empty namespace is none.
+    pub fn new(group: &str, kind: &str, namespace: Option<&str>, name: &str) -> Self {
+        Self {
+            group: group.into(),
+            kind: kind.into(),
+            namespace: namespace.filter(|text| !text.is_empty()).map(Into::into),
+            name: name.into(),
+        }
+    }
+}
+
+/// `Deployment/web` in words, with the namespace where it has one: `Deployment/shop/web`.
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.namespace {
+            Some(namespace) => f.pad(&format!("{}/{namespace}/{}", self.kind, self.name)),
+            None => f.pad(&format!("{}/{}", self.kind, self.name)),
+        }
+    }
+}
+
 /// One run of one app; sorts by time. Shown as `r-` and 10 characters.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -6,6 +6,7 @@
 
 pub mod app;
 pub mod model;
+pub mod bundle;
 pub mod units;
 pub mod discover;
 pub mod compose;
