@@ -6,8 +6,7 @@ use super::apply::{confirm, show_runs};
 use super::planned::plan_text;
 use super::session::{Access, Session, block_on};
 use super::{CommandError, Context};
-use crate::engine::cycle::down_plan;
-use crate::engine::{Options, down, look};
+use crate::engine::{Options, down, down_plan, look};
 use crate::plan::Change;
 use crate::report::Exit;
 

@@ -31,12 +31,12 @@ use crate::source::GitSource;
 
 use super::chronicle::Chronicle;
 use super::follow::{Followed, Follower, INTERRUPTED, News, Reading, Trouble, What};
+use super::gone::{TakeDown, TookDown};
 use super::orders::{Orders, orders};
 use super::roster::{Due, Gate, Last, Roster, Running, Slot, Want};
 use super::say;
 use super::schedule::{self, NextRun};
 use super::shutdown::Stop;
-use super::take_down::{TakeDown, TookDown};
 use super::vanish::{Census, Fate, fate};
 use super::world::{Commit, Options, Turn, World};
 

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use crate::gate::{self, ApprovedPlan, Permit};
 use crate::history::{AppState, HeldBy, Hold, Phase, StoreError, Write};
 use crate::live::world::{Inventory, Observed};
@@ -13,15 +15,15 @@ use crate::names::{Digest, Kind};
 use crate::plan::Plan;
 use crate::progress::{Event, Stage as Shown};
 use crate::release::{Outcome, Record};
-use crate::report::{End, Obstacle, RolledBack};
+use crate::report::{End, Obstacle, RolledBack, Run};
 use crate::rollback::{BUDGET_SPAN, Freeze};
 use crate::settle::{self, Evidence};
 
-use super::cycle::{
-    Notes, cause_line, changed_fields, disturbed, freeze, held, incident, joint_mask, look_failed,
-};
-use super::look::{Look, LookError, desired_of, look, look_at_release};
+use super::book::{Book, Notes};
+use super::endings::{cause_line, changed_fields, disturbed, freeze, held, incident, look_failed};
+use super::look::{Look, LookError, desired_of, look, look_at_release, mask_of};
 use super::stage::{Bench, Passed, save, since};
+use super::world::{Turn, World};
 
 /// Puts the stable release `to` back after `failed` failed its gate.
 #[expect(
@@ -144,7 +146,7 @@ async fn put(
     mut state: AppState,
     notes: &mut Notes,
 ) -> Put {
-    let mask = joint_mask(bench.turn, record);
+    let mask = bench.turn.desired.mask.union(&mask_of(record));
     let bench = &Bench {
         mask: &mask,
         ..*bench
@@ -370,13 +372,33 @@ fn note_held(bench: &Bench<'_>, look: &Look) {
     }
 }
 
-/// A person puts a stored release back.
-pub(super) async fn by_hand(
-    bench: &Bench<'_>,
+/// Puts a stored release back because a person asked for it: Git's current release is held (decision 19).
+pub async fn put_back(
+    turn: &Turn,
+    world: &World,
     record: &Record,
     by: (String, Option<String>),
-    notes: &mut Notes,
-) -> End {
+    stop: &CancellationToken,
+) -> Run {
+    let book = Book::open(turn, world);
+    let mut notes = Notes::default();
+    let end = by_hand(&book.bench(stop), record, by, &mut notes).await;
+    book.close(end, notes)
+}
+
+/// A look at a stored release, for the command that shows a rollback before it is made.
+pub async fn rollback_plan(
+    turn: &Turn,
+    world: &World,
+    record: &Record,
+    from: &Digest,
+) -> Result<Plan, LookError> {
+    look_at_release(turn, world, record, Some(from))
+        .await
+        .map(|(plan, _, _)| plan)
+}
+
+async fn by_hand(bench: &Bench<'_>, record: &Record, by: (String, Option<String>), notes: &mut Notes) -> End {
     let (turn, world) = (bench.turn, bench.world);
     let Look { state, git, .. } = match look(turn, world).await {
         Ok(look) => look,
