@@ -1,6 +1,7 @@
 pub mod docker;
+pub mod kubernetes;
 pub mod ownership;
 pub mod world;
 #[cfg(test)]
 pub mod fake;
-pub use docker::error::{FailureKind, LiveError};
+pub use docker::error::{FailureKind, LiveError, Problem, Refusal};

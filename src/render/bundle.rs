@@ -62,7 +62,11 @@ pub enum Hook {
 impl Manifest {
     /// An annotation's value.
     pub fn annotation(&self, name: &str) -> Option<&str> {
-        self.value.get("metadata")?.get("annotations")?.get(name)?.as_str()
+        self.value
+            .get("metadata")?
+            .get("annotations")?
+            .get(name)?
+            .as_str()
     }
 }
 

@@ -236,7 +236,7 @@ on_engines! {
             assert_eq!(updated.endpoints.keys().collect::<Vec<_>>(), [&network]);
             assert_ne!(Baseline::of(&updated), before);
 
-            app.op(Op::Stop { container: api.clone(), grace: Some(5) }).await;
+            app.op(Op::Stop { container: api.clone(), grace: Some(60) }).await;
             app.op(Op::Stop { container: api.clone(), grace: None }).await;
             let parked = format!("{}{}1234567", app.name("api"), ownership::PARKED);
             app.op(Op::Rename { container: api.clone(), to: parked.clone() }).await;

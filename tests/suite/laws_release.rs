@@ -77,7 +77,8 @@ on_engines! {
         let memory = "command: [\"sh\", \"-c\", \"echo filling; tail /dev/zero\"]";
         let cases: [(&str, String, &[&str]); 5] = [
             ("unhealthy", web("broken"), &["healthcheck", "listening on 8080"]),
-            ("crash loop", web_with("crash", &["restart: always"]), &["exited with code 3", "2 times", "boom"]),
+            // Once or twice: on a busy machine it ends before its first step is through.
+            ("crash loop", web_with("crash", &["restart: always"]), &["exited with code 3", "boom"]),
             ("exit at once", web_with("1", &["command: [\"sh\", \"-c\", \"echo missing setting; exit 4\"]"]), &["code 4", "missing setting"]),
             ("ends with zero", web_with("plain", &["command: [\"true\"]"]), &["code 0", "job: true"]),
             ("out of memory", web_with("plain", &[memory, "mem_limit: 16m"]), &["memory", "filling"]),

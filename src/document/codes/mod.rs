@@ -46,15 +46,17 @@ mod compose;
 mod settings;
 mod source;
 mod target;
+mod cluster;
 mod run;
 mod usage;
 
-const TABLES: [&[Entry]; 7] = [
+const TABLES: [&[Entry]; 8] = [
     yaml::TABLE,
     compose::TABLE,
     settings::TABLE,
     source::TABLE,
     target::TABLE,
+    cluster::TABLE,
     run::TABLE,
     usage::TABLE,
 ];

@@ -224,6 +224,68 @@ pub enum Problem {
     /// A request that we built wrongly.
     #[error("the request could not be built")]
     BadRequest,
+    /// The API server of a cluster refused a request.
+    #[error("{}", .0.message)]
+    Api(Box<Refusal>),
+    /// The kubeconfig can't be used.
+    #[error("{message}")]
+    Kubeconfig {
+        /// Why.
+        message: String,
+    },
+    /// The kubeconfig starts a program, and that is not allowed.
+    #[error("the kubeconfig runs `{program}` for its credentials, and this target does not allow that")]
+    ExecPlugin {
+        /// The program.
+        program: String,
+    },
+    /// Something answers that is not an API server.
+    #[error("what answers at {address} is not a Kubernetes API server")]
+    NotACluster {
+        /// The server's address.
+        address: String,
+    },
+    /// The cluster does not serve a kind.
+    #[error("{message}")]
+    KindMissing {
+        /// Which, and what it serves instead.
+        message: String,
+    },
+}
+
+/// Why an API server refused an object.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Refusal {
+    /// The HTTP status.
+    pub status: u16,
+    /// The server's `reason`, as `Invalid` or `Forbidden`.
+    pub reason: String,
+    /// The server's words.
+    pub message: String,
+    /// Field and words, each once.
+    pub causes: Vec<(String, String)>,
+    /// Seconds after which the server wants to be asked again.
+    pub retry_after: Option<u64>,
+}
+
+impl Refusal {
+    /// Whether an admission webhook or policy said no, not the API itself.
+    pub fn by_admission(&self) -> bool {
+        self.message.contains("denied the request")
+            || self.message.contains("admission webhook")
+            || self.message.contains("ValidatingAdmissionPolicy")
+    }
+
+    /// Whether a field that can't be changed would have been.
+    pub fn is_immutable(&self) -> bool {
+        self.status == 422
+            && (self.message.contains("field is immutable")
+                || self
+                    .message
+                    .contains("updates to statefulset spec for fields other than")
+                || self.message.contains("may not be changed")
+                || self.message.contains("is immutable"))
+    }
 }
 
 impl LiveError {
@@ -270,6 +332,17 @@ impl LiveError {
             Problem::CannotStart { .. } => NeedsCommit,
             Problem::ImageNotFound { .. } | Problem::WrongPlatform { .. } => NeedsCommit,
             Problem::BadRequest => Bug,
+            Problem::Api(refusal) => match refusal.status {
+                400 | 422 => NeedsCommit,
+                401 => NeedsOperator,
+                403 if refusal.by_admission() => NeedsCommit,
+                403 => NeedsOperator,
+                _ => Retry,
+            },
+            Problem::KindMissing { .. } => NeedsCommit,
+            Problem::Kubeconfig { .. } | Problem::ExecPlugin { .. } | Problem::NotACluster { .. } => {
+                NeedsOperator
+            }
         }
     }
 
@@ -301,6 +374,21 @@ impl LiveError {
             Problem::RegistryDown { .. } => Code::REGISTRY_DOWN,
             Problem::WrongPlatform { .. } => Code::WRONG_PLATFORM,
             Problem::BadRequest => Code::ENGINE_REQUEST,
+            Problem::Api(refusal) if refusal.by_admission() => Code::ADMISSION_DENIED,
+            Problem::Api(refusal) => match refusal.status {
+                401 | 403 => Code::API_FORBIDDEN,
+                404 => Code::OBJECT_GONE,
+                409 => Code::OBJECT_BUSY,
+                422 if refusal.is_immutable() => Code::IMMUTABLE_FIELD,
+                422 => Code::API_INVALID,
+                429 => Code::API_LIMITED,
+                500..=599 => Code::ENGINE_FAILED,
+                _ => Code::API_REFUSED,
+            },
+            Problem::Kubeconfig { .. } => Code::KUBECONFIG,
+            Problem::ExecPlugin { .. } => Code::EXEC_PLUGIN,
+            Problem::NotACluster { .. } => Code::NOT_A_CLUSTER,
+            Problem::KindMissing { .. } => Code::KIND_MISSING,
         }
     }
 
@@ -361,7 +449,7 @@ impl LiveError {
                 | Problem::Cut
                 | Problem::Unreadable
                 | Problem::Engine { .. }
-        )
+        ) || matches!(&self.problem, Problem::Api(refusal) if refusal.status >= 500)
     }
 
     /// Whether nobody could be asked: what is live is unknown, not empty.
@@ -375,7 +463,8 @@ impl LiveError {
                 | Problem::NotDocker { .. }
                 | Problem::Deadline { .. }
                 | Problem::Cut
-        )
+                | Problem::NotACluster { .. }
+        ) || matches!(&self.problem, Problem::Api(refusal) if refusal.status == 401 || refusal.status == 429 || refusal.status >= 500)
     }
 
     /// This error with every value of `mask` removed from the engine's words.
@@ -415,7 +504,10 @@ impl Problem {
             | Problem::RegistryDenied { message }
             | Problem::RegistryLimited { message }
             | Problem::RegistryDown { message }
-            | Problem::WrongPlatform { message } => Some(message),
+            | Problem::WrongPlatform { message }
+            | Problem::Kubeconfig { message }
+            | Problem::KindMissing { message } => Some(message),
+            Problem::Api(refusal) => Some(&mut refusal.message),
             _ => None,
         }
     }

@@ -1,0 +1,404 @@
+//! Calls to an API server: one deadline each, answers as JSON, refusals as data.
+//!
+//! In: a [`kube::Config`]. Out: JSON, or a [`LiveError`]. Guaranteed: a call ends within its deadline; 429 is tried again when
+//! the server says so, within the deadline, for calls of every kind (the server did not execute them); a body is never in
+//! an error. Must not: cache anything but what kinds are served.
+
+use std::error::Error as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use kube::client::Body as HttpBody;
+use serde_json::Value;
+use tokio::sync::{RwLock, Semaphore};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::kinds::{Kinds, Resource};
+use crate::live::{LiveError, Problem, Refusal};
+
+/// How long a call may take.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// Calls at once.
+const AT_ONCE: usize = 32;
+
+/// The API server of one cluster.
+#[derive(Clone)]
+pub struct Api {
+    client: kube::Client,
+    address: Arc<str>,
+    slots: Arc<Semaphore>,
+    kinds: Arc<RwLock<Option<Arc<Kinds>>>>,
+}
+
+/// An answer.
+pub struct Answer {
+    pub value: Value,
+    /// The server's `Warning` headers.
+    pub warnings: Vec<String>,
+}
+
+/// Content types of PATCH.
+pub const APPLY_PATCH: &str = "application/apply-patch+yaml";
+pub const JSON_PATCH: &str = "application/json-patch+json";
+
+impl Api {
+    /// A client for the cluster that `config` names. Nothing is sent yet.
+    pub fn new(config: kube::Config) -> Result<Self, LiveError> {
+        let address: Arc<str> = config.cluster_url.to_string().into();
+        let client = kube::Client::try_from(config).map_err(|error| {
+            let message = "the credentials or certificates in it can't be used".to_owned();
+            LiveError::caused("connect to the cluster", Problem::Kubeconfig { message }, &error)
+        })?;
+        Ok(Self {
+            client,
+            address,
+            slots: Arc::new(Semaphore::new(AT_ONCE)),
+            kinds: Arc::default(),
+        })
+    }
+
+    /// The server's address.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// `GET path`.
+    pub async fn get(&self, call: &str, path: &str) -> Result<Value, LiveError> {
+        Ok(self.json(call, Method::GET, path, None, None).await?.value)
+    }
+
+    /// `GET path`, with `None` for 404.
+    pub async fn find(&self, call: &str, path: &str) -> Result<Option<Value>, LiveError> {
+        match self.get(call, path).await {
+            Ok(value) => Ok(Some(value)),
+            Err(error) if is_not_found(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// One call with a JSON answer.
+    pub async fn json(
+        &self,
+        call: &str,
+        method: Method,
+        path: &str,
+        content_type: Option<&str>,
+        body: Option<&Value>,
+    ) -> Result<Answer, LiveError> {
+        let (bytes, warnings) = self.bytes(call, method, path, content_type, None, body).await?;
+        let value = serde_json::from_slice(&bytes).map_err(|_| self.not_a_cluster(call))?;
+        Ok(Answer { value, warnings })
+    }
+
+    /// One call with any answer.
+    pub async fn bytes(
+        &self,
+        call: &str,
+        method: Method,
+        path: &str,
+        content_type: Option<&str>,
+        accept: Option<&str>,
+        body: Option<&Value>,
+    ) -> Result<(Bytes, Vec<String>), LiveError> {
+        let until = Instant::now() + DEADLINE;
+        let body = body
+            .map(|value| serde_json::to_vec(value).unwrap_or_default())
+            .unwrap_or_default();
+        let late = || LiveError::new(call, Problem::Deadline { after: DEADLINE });
+        let Ok(_slot) = timeout_at(until, self.slots.acquire())
+            .await
+            .map_err(|_| late())?
+        else {
+            return Err(late());
+        };
+        loop {
+            let mut request = Request::builder()
+                .method(method.clone())
+                .uri(path)
+                .header(http::header::ACCEPT, accept.unwrap_or("application/json"));
+            if let Some(content_type) = content_type {
+                request = request.header(http::header::CONTENT_TYPE, content_type);
+            }
+            let request = request
+                .body(HttpBody::from(body.clone()))
+                .map_err(|error| LiveError::caused(call, Problem::BadRequest, &error))?;
+            let answer = timeout_at(until, self.client.send(request))
+                .await
+                .map_err(|_| late())?
+                .map_err(|error| self.failed(call, &error))?;
+            let (head, answer) = answer.into_parts();
+            let status = head.status;
+            let texts = |name: &str| {
+                head.headers
+                    .get_all(name)
+                    .iter()
+                    .filter_map(|value| value.to_str().ok())
+                    .collect::<Vec<_>>()
+            };
+            let warnings = texts("warning").into_iter().map(warning).collect();
+            let retry_after = texts("retry-after")
+                .first()
+                .and_then(|text| text.parse::<u64>().ok());
+            let bytes = timeout_at(until, answer.collect_bytes())
+                .await
+                .map_err(|_| late())?
+                .map_err(|error| LiveError::caused(call, Problem::Cut, &error))?;
+            if status.is_success() {
+                return Ok((bytes, warnings));
+            }
+            if status == StatusCode::TOO_MANY_REQUESTS {
+                let pause = Duration::from_secs(retry_after.unwrap_or(1));
+                if Instant::now() + pause < until {
+                    sleep(pause).await;
+                    continue;
+                }
+            }
+            return Err(self.refused(call, status, retry_after, &bytes));
+        }
+    }
+
+    fn refused(&self, call: &str, status: StatusCode, retry_after: Option<u64>, bytes: &Bytes) -> LiveError {
+        let Ok(answer) = serde_json::from_slice::<Value>(bytes) else {
+            // A proxy's page, or plain words of the server itself.
+            let words = String::from_utf8_lossy(bytes);
+            let first = words
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .chars()
+                .take(200)
+                .collect::<String>();
+            if first.starts_with('<') {
+                return self.not_a_cluster(call);
+            }
+            let refusal = Refusal {
+                status: status.as_u16(),
+                message: format!("{status}: {first}"),
+                retry_after,
+                ..Refusal::default()
+            };
+            return LiveError::new(call, Problem::Api(Box::new(refusal)));
+        };
+        LiveError::new(
+            call,
+            Problem::Api(Box::new(refusal(&answer, status.as_u16(), retry_after))),
+        )
+    }
+
+    fn not_a_cluster(&self, call: &str) -> LiveError {
+        LiveError::new(
+            call,
+            Problem::NotACluster {
+                address: self.address.to_string(),
+            },
+        )
+    }
+
+    fn failed(&self, call: &str, error: &kube::Error) -> LiveError {
+        let text = {
+            let mut text = error.to_string();
+            let mut source = error.source();
+            while let Some(cause) = source {
+                text.push_str(&format!(": {cause}"));
+                source = cause.source();
+            }
+            text.to_lowercase()
+        };
+        let has = |parts: &[&str]| parts.iter().any(|part| text.contains(part));
+        let address = self.address.to_string();
+        let problem = if has(&["certificate", "invalidcertificate", "unknownissuer", "tls"]) {
+            Problem::Tls { address }
+        } else if has(&[
+            "connection refused",
+            "dns",
+            "unreachable",
+            "tcp connect",
+            "timed out",
+            "connecttimeout",
+            "connect error",
+        ]) {
+            Problem::Unreachable { address }
+        } else if has(&["auth", "exec"]) {
+            Problem::Kubeconfig {
+                message: format!("no credentials for {address}: {error}"),
+            }
+        } else {
+            Problem::Cut
+        };
+        LiveError::caused(call, problem, error)
+    }
+
+    /// What the cluster serves; read once, and again with `fresh`.
+    pub async fn kinds(&self, fresh: bool) -> Result<Arc<Kinds>, LiveError> {
+        if !fresh && let Some(kinds) = self.kinds.read().await.clone() {
+            return Ok(kinds);
+        }
+        let kinds = Arc::new(self.discover().await?);
+        *self.kinds.write().await = Some(Arc::clone(&kinds));
+        Ok(kinds)
+    }
+
+    async fn discover(&self) -> Result<Kinds, LiveError> {
+        const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,\
+                                  application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json";
+        let call = "read which kinds the cluster serves";
+        let mut kinds = Kinds::default();
+        let mut plain = Vec::new();
+        for path in ["/api", "/apis"] {
+            let (bytes, _) = self
+                .bytes(call, Method::GET, path, None, Some(AGGREGATED), None)
+                .await?;
+            let document: Value = serde_json::from_slice(&bytes).map_err(|_| self.not_a_cluster(call))?;
+            if document.get("kind").and_then(Value::as_str) == Some("APIGroupDiscoveryList") {
+                kinds.read_aggregated(&document);
+            } else {
+                plain.push(document);
+            }
+        }
+        // Servers before 1.26, and those that answer the aggregated question with nothing.
+        for document in &plain {
+            self.discover_plainly(call, document, &mut kinds).await?;
+        }
+        if kinds.is_empty() {
+            for path in ["/api", "/apis"] {
+                let document = self.get(call, path).await?;
+                self.discover_plainly(call, &document, &mut kinds).await?;
+            }
+        }
+        if kinds.is_empty() {
+            return Err(self.not_a_cluster(call));
+        }
+        Ok(kinds)
+    }
+
+    async fn discover_plainly(
+        &self,
+        call: &str,
+        document: &Value,
+        kinds: &mut Kinds,
+    ) -> Result<(), LiveError> {
+        let texts = |value: Option<&Value>| -> Vec<String> {
+            value
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+                .filter_map(|item| item.as_str().map(str::to_owned))
+                .collect()
+        };
+        for version in texts(document.get("versions")) {
+            let list = self.get(call, &format!("/api/{version}")).await?;
+            kinds.read_list("", &version, &list);
+        }
+        for group in document
+            .get("groups")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
+            let name = group.get("name").and_then(Value::as_str).unwrap_or_default();
+            let preferred = group
+                .pointer("/preferredVersion/version")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            let mut versions: Vec<String> = group
+                .get("versions")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+                .filter_map(|version| version.get("version")?.as_str().map(str::to_owned))
+                .collect();
+            versions.sort_by_key(|version| version != preferred);
+            for version in versions {
+                match self.get(call, &format!("/apis/{name}/{version}")).await {
+                    Ok(list) => kinds.read_list(name, &version, &list),
+                    // One broken aggregated server must not hide the others; its kinds are unknown.
+                    Err(error) if !error.engine_is_away() || matches!(error.problem, Problem::Api(_)) => {
+                        kinds.note_stale(name)
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The resource of a kind. Discovery is read again when the kind is missing: its definition may be new.
+    pub async fn resource(
+        &self,
+        group: &str,
+        kind: &str,
+        version: Option<&str>,
+    ) -> Result<Option<Resource>, LiveError> {
+        let kinds = self.kinds(false).await?;
+        if let Some(found) = kinds.find(group, kind, version) {
+            return Ok(Some(found.clone()));
+        }
+        let kinds = self.kinds(true).await?;
+        Ok(kinds.find(group, kind, version).cloned())
+    }
+}
+
+/// A `Status` answer as data.
+pub fn refusal(answer: &Value, status: u16, retry_after: Option<u64>) -> Refusal {
+    let text = |key: &str| {
+        answer
+            .get(key)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let mut causes: Vec<(String, String)> = Vec::new();
+    for cause in answer
+        .pointer("/details/causes")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        let part = |key: &str| {
+            cause
+                .get(key)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let cause = (part("field"), part("message"));
+        // Old servers list one field twice.
+        if !causes.contains(&cause) {
+            causes.push(cause);
+        }
+    }
+    let retry_after = retry_after.or_else(|| {
+        answer
+            .pointer("/details/retryAfterSeconds")
+            .and_then(Value::as_u64)
+    });
+    Refusal {
+        status,
+        reason: text("reason"),
+        message: text("message"),
+        causes,
+        retry_after,
+    }
+}
+
+/// Whether the object is not there.
+pub fn is_not_found(error: &LiveError) -> bool {
+    matches!(&error.problem, Problem::Api(refusal) if refusal.status == 404)
+}
+
+/// `299 - "text"` → `text`.
+fn warning(header: &str) -> String {
+    header
+        .splitn(3, ' ')
+        .nth(2)
+        .unwrap_or(header)
+        .trim_matches('"')
+        .to_owned()
+}
+
+/// A value in a query.
+pub fn escape(text: &str) -> String {
+    url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}

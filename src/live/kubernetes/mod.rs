@@ -1,0 +1,19 @@
+//! A Kubernetes cluster: read everything once, then one call for each op.
+//!
+//! In: an [`world::Ask`], [`op::Op`]s. Out: [`world::Observed`], [`world::Receipt`]s. Guaranteed: every call has a deadline;
+//! what can't be read is unknown, never absent; objects are written by server-side apply with one field manager. Must not:
+//! decide what is changed.
+
+pub mod fields;
+pub mod op;
+pub mod world;
+pub mod kinds;
+pub mod ownership;
+pub mod config;
+pub mod client;
+mod observe;
+mod execute;
+mod surroundings;
+pub mod target;
+
+pub use target::KubernetesTarget;
