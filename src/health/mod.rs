@@ -4,6 +4,7 @@
 //! gives the same verdict; *unknown* is never a failure. Must not: wait, ask an engine, or decide what follows.
 
 pub mod docker;
+pub mod kubernetes;
 
 use std::fmt;
 use std::time::Duration;
@@ -73,6 +74,36 @@ pub enum CauseKind {
     NoProgress,
     /// The absolute end of waiting.
     Deadline,
+    /// The image does not exist, may not be pulled, or its name is wrong.
+    ImageMissing,
+    /// The image can't be pulled now: the registry is slow, busy or away.
+    ImagePull,
+    /// A ConfigMap, a Secret or a key that the container refers to is not there.
+    ConfigMissing,
+    /// No node has room for it.
+    Unschedulable,
+    /// A quota forbids more pods.
+    Quota,
+    /// Admission refused it: a policy, a limit range, a webhook.
+    Refused,
+    /// It can't be created now, for a reason that may pass.
+    NotCreated,
+    /// A volume can't be attached or mounted.
+    Volume,
+    /// It was put off its node for using more than its own limit of disk.
+    OverLimit,
+    /// Its node was lost or drained, or it was evicted or preempted.
+    NodeTrouble,
+    /// A rollout that moves.
+    RollingOut,
+    /// The controller has not seen this release yet: what the status says is about an older one.
+    NotObserved,
+    /// It is being deleted.
+    Terminating,
+    /// Its own conditions say that it is not ready.
+    NotReady,
+    /// Its own status says that it has failed.
+    SaidFailed,
 }
 
 /// What sort of trouble a cause is.
@@ -103,7 +134,20 @@ impl CauseKind {
     /// What sort of trouble it is.
     pub fn class(self) -> Class {
         match self {
-            CauseKind::Foreign | CauseKind::EngineUnreachable => Class::Foreign,
+            CauseKind::Foreign | CauseKind::EngineUnreachable | CauseKind::NodeTrouble => Class::Foreign,
+            CauseKind::Unschedulable | CauseKind::Quota => Class::Capacity,
+            CauseKind::ImagePull
+            | CauseKind::NotCreated
+            | CauseKind::Volume
+            | CauseKind::RollingOut
+            | CauseKind::NotObserved
+            | CauseKind::Terminating
+            | CauseKind::NotReady => Class::Transient,
+            CauseKind::ImageMissing
+            | CauseKind::ConfigMissing
+            | CauseKind::Refused
+            | CauseKind::OverLimit
+            | CauseKind::SaidFailed => Class::Config,
             CauseKind::NotStarted
             | CauseKind::Starting
             | CauseKind::NotLongEnough
