@@ -8,20 +8,21 @@ export DRIFTLESS_CACHE CARGO_TARGET_DIR
 # The engines of the suite run in namespaces of their own, and making those needs root. Only the test programs get it.
 ifneq ($(shell id -u),0)
 host := $(shell rustc -vV | sed -n 's/^host: //p' | tr a-z- A-Z_)
-export CARGO_TARGET_$(host)_RUNNER := sudo --preserve-env=HOME,PATH,DRIFTLESS_CACHE,CARGO_TARGET_DIR,INSTA_UPDATE
+export CARGO_TARGET_$(host)_RUNNER := sudo --preserve-env=HOME,PATH,DRIFTLESS_CACHE,CARGO_TARGET_DIR,DRIFTLESS_REQUIRE_NODE,INSTA_UPDATE
 endif
 
 .PHONY: help setup demo test test-engines lint bench docs image
 help: ## Lists the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
 
-setup: ## Installs what is missing (Debian): engines, CLI and tools under ~/.cache/driftless
+setup: ## Brings what is missing (Debian): engines, CLI, tools and a Kubernetes under ~/.cache/driftless
 	@tests/engines/setup.sh
+	@tests/cluster/setup.sh >/dev/null
 
 demo: ## Builds, and shows a whole turn of the loop on throw-away containers; starts an engine of its own when none answers
 	@tests/engines/demo.sh
 
-test: setup ## Runs the suite on Docker engines 20.10 and 28
+test: setup ## Runs the suite on Docker engines 20.10 and 28 and on a Kubernetes of its own
 	cargo test
 
 test-engines: setup ## As test, and on engine 29, which is built first (5 minutes, once)

@@ -11,6 +11,7 @@
 #[macro_use]
 mod support;
 mod cli_help;
+mod cluster;
 mod compose_oracle;
 mod demo;
 mod docker_client;

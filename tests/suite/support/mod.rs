@@ -15,6 +15,11 @@ pub mod registry;
 pub mod site;
 pub mod scene;
 pub mod sshd;
+pub mod cluster;
+pub mod namespace;
+pub mod scripted_node;
+pub mod api_call;
+pub mod api_proxy;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

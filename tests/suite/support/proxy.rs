@@ -92,6 +92,17 @@ impl Gate {
         });
     }
 
+    /// A request stands here now.
+    pub(super) fn reach(&self) {
+        self.reached.cancel();
+    }
+
+    /// A request comes, and waits until the gate is open.
+    pub(super) async fn pass(&self) {
+        self.reach();
+        self.open.cancelled().await;
+    }
+
     /// Lets it, and all later ones, pass.
     pub fn open(&self) {
         self.open.cancel();
