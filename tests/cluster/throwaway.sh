@@ -33,11 +33,13 @@ done
 
 dir=$(mktemp -d /tmp/driftless-cluster.XXXXXX); chmod 755 "$dir"
 exec 8>"$dir/lock"; flock 8
-cluster= child=
+cluster= child= node=
 finish() {
   trap '' TERM INT HUP
   for process in $child $cluster; do kill -KILL "$process" 2>/dev/null || true; done
   for process in $child $cluster; do wait "$process" 2>/dev/null || true; done
+  # The kernel takes the link away with the namespace, but not at once.
+  [ "$node" != yes ] || ! [ -s "$dir/slot" ] || ip link del "driftless$(cat "$dir/slot")" 2>/dev/null || true
   discard "$dir"
 }
 trap finish EXIT

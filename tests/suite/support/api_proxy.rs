@@ -519,8 +519,8 @@ impl hyper::body::Body for Watch {
                 ApiFault::StallWatch(_) => Poll::Pending,
                 ApiFault::ExpireWatch(_) => {
                     self.ended = true;
-                    let event = json!({ "type": "ERROR", "object": status_object(410) });
-                    Poll::Ready(Some(Ok(Frame::data(Bytes::from(format!("{event}\n"))))))
+                    let event = format!("{{\"type\":\"ERROR\",\"object\":{}}}\n", status_object(410));
+                    Poll::Ready(Some(Ok(Frame::data(Bytes::from(event)))))
                 }
                 ApiFault::EndWatch(_) => {
                     self.ended = true;
