@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args as ClapArgs;
 
 use super::args::{Prune, Scope, duration};
-use super::planned::{Planned, Plans, SavedPlan};
+use super::planned::{Plans, Ready, SavedPlan, say_missing};
 use super::session::{Access, Session, block_on};
 use super::subject::{InGit, Subject};
 use super::{CommandError, Context, plan};
@@ -66,8 +66,16 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit, CommandError> {
             wait: args.wait.flatten(),
             ..session.options(app, prune, adopt)
         };
-        let mut plans = Plans::make(&session, apps, "apply", options).await;
+        // Who confirms needs a plan to look at. Otherwise the run's own look is the only one: it compares with a saved plan, too.
+        let (mut plans, ready) = if args.yes {
+            let (ready, broken) = Ready::all(&session, apps, "apply", options).await;
+            let planned = Vec::new();
+            (Plans { planned, broken }, ready)
+        } else {
+            (Plans::make(&session, apps, "apply", options).await, Vec::new())
+        };
         plans.broken.extend(session.broken(&asked));
+        let nothing = ready.is_empty() && plans.planned.is_empty() && plans.broken.is_empty();
         let gone = if asked.is_empty() {
             session.gone()?
         } else {
@@ -90,27 +98,29 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit, CommandError> {
             confirm(context)?;
         } else {
             plans.say_broken(&context.output);
-            plans.say_missing(&session, &context.output);
+            say_missing(nothing, &session, &context.output);
         }
         let broken = plans.broken_exit();
-        let expected: Vec<Option<Expected>> = plans
-            .planned
-            .iter()
-            .map(|planned| match &saved {
-                Some(saved) => saved
-                    .apps
-                    .iter()
-                    .find(|app| app.app == planned.app.name)
-                    .map(|app| app.expected()),
-                None if args.yes => None,
-                None => Some(Expected {
-                    release: planned.look.git.release.clone(),
-                    basis: planned.look.git.basis.clone(),
-                }),
-            })
+        let confirmed = plans.planned.into_iter().map(|planned| {
+            let expected = Expected {
+                release: planned.look.git.release.clone(),
+                basis: planned.look.git.basis.clone(),
+            };
+            (Ready::from(planned), Some(expected))
+        });
+        let mut due: Vec<(Ready, Option<Expected>)> = ready
+            .into_iter()
+            .map(|ready| (ready, None))
+            .chain(confirmed)
             .collect();
+        if let Some(saved) = &saved {
+            for (ready, expected) in &mut due {
+                let app = saved.apps.iter().find(|app| app.app == ready.app.name);
+                *expected = app.map(|app| app.expected());
+            }
+        }
         super::signals::drain(&session.stop, context);
-        let mut runs = apply_all(&session, plans.planned, expected).await;
+        let mut runs = apply_all(&session, due).await;
         for subject in gone.iter().filter(|_| prune_gone && !session.stop.is_cancelled()) {
             if let Some(turn) = session
                 .turn_of_record(subject, "down", Options::default())
@@ -127,25 +137,24 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit, CommandError> {
 }
 
 /// Applies apps in the order of `after`; those that do not wait for each other go on at once.
-async fn apply_all(session: &Session, planned: Vec<Planned>, expected: Vec<Option<Expected>>) -> Vec<Run> {
-    let mut left: Vec<(Planned, Option<Expected>)> = planned.into_iter().zip(expected).collect();
+async fn apply_all(session: &Session, mut left: Vec<(Ready, Option<Expected>)>) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
     while !left.is_empty() {
-        let names: Vec<_> = left.iter().map(|(planned, _)| planned.app.name.clone()).collect();
-        let (ready, later): (Vec<_>, Vec<_>) = left
+        let names: Vec<_> = left.iter().map(|(ready, _)| ready.app.name.clone()).collect();
+        let (now, later): (Vec<_>, Vec<_>) = left
             .into_iter()
-            .partition(|(planned, _)| !planned.app.after.iter().any(|name| names.contains(name)));
-        let work = ready.into_iter().map(|(planned, expected)| {
-            let failed = planned.app.after.iter().find(|name| {
+            .partition(|(ready, _)| !ready.app.after.iter().any(|name| names.contains(name)));
+        let work = now.into_iter().map(|(ready, expected)| {
+            let failed = ready.app.after.iter().find(|name| {
                 runs.iter()
                     .any(|run| run.key.app == **name && run.exit() != Exit::Done)
             });
             let refused = failed.map(|name| format!("`after: {name}` did not end well"));
             async move {
-                let mut turn = planned.turn;
+                let mut turn = ready.turn;
                 turn.options.expect = expected;
                 match refused {
-                    Some(why) => super::planned::skipped(&turn, &session.world, &planned.target, why),
+                    Some(why) => super::planned::skipped(&turn, &session.world, &ready.target, why),
                     None => cycle(&turn, &session.world, &session.stop).await,
                 }
             }

@@ -16,12 +16,54 @@ use crate::render::App;
 use crate::report::Exit;
 use crate::report::text::{Line, Role, Text};
 
+/// One app with the turn that is due for it; nothing is looked at yet.
+pub struct Ready {
+    pub app: App,
+    pub turn: Turn,
+    pub target: String,
+}
+
+impl Ready {
+    async fn of(session: &Session, app: App, verb: &str, options: Options) -> Result<Self, CommandError> {
+        let turn = session.turn(&app, verb, options).await?;
+        let target = session.target(&app).await?.name().to_owned();
+        Ok(Self { app, turn, target })
+    }
+
+    /// Makes `apps` ready, and gathers those that can't be.
+    pub async fn all(
+        session: &Session,
+        apps: Vec<App>,
+        verb: &str,
+        options: impl Fn(&App) -> Options,
+    ) -> (Vec<Self>, Vec<(String, CommandError)>) {
+        let (mut ready, mut broken) = (Vec::new(), Vec::new());
+        for app in apps {
+            let (name, options) = (app.name.to_string(), options(&app));
+            match Self::of(session, app, verb, options).await {
+                Ok(one) => ready.push(one),
+                Err(error) => broken.push((name, error)),
+            }
+        }
+        (ready, broken)
+    }
+}
+
 /// One app with the plan that was made for it.
 pub struct Planned {
     pub app: App,
     pub turn: Turn,
     pub look: Look,
     pub target: String,
+}
+
+impl From<Planned> for Ready {
+    fn from(planned: Planned) -> Self {
+        let Planned {
+            app, turn, target, ..
+        } = planned;
+        Self { app, turn, target }
+    }
 }
 
 /// What planning several apps came to.
@@ -39,22 +81,20 @@ impl Plans {
         verb: &str,
         options: impl Fn(&App) -> Options,
     ) -> Self {
-        let mut plans = Self::default();
-        for app in apps {
-            let made = async {
-                let turn = session.turn(&app, verb, options(&app)).await?;
-                let target = session.target(&app).await?.name().to_owned();
-                let look = look(&turn, &session.world).await?;
-                Ok::<_, CommandError>((turn, look, target))
-            };
-            match made.await {
-                Ok((turn, look, target)) => plans.planned.push(Planned {
+        let (ready, broken) = Ready::all(session, apps, verb, options).await;
+        let mut plans = Self {
+            planned: Vec::new(),
+            broken,
+        };
+        for Ready { app, turn, target } in ready {
+            match look(&turn, &session.world).await {
+                Ok(look) => plans.planned.push(Planned {
                     app,
                     turn,
                     look,
                     target,
                 }),
-                Err(error) => plans.broken.push((app.name.to_string(), error)),
+                Err(error) => plans.broken.push((app.name.to_string(), error.into())),
             }
         }
         plans
@@ -62,38 +102,17 @@ impl Plans {
 
     /// The worst exit code of what could not be planned, [`Exit::Done`] if everything was.
     pub fn broken_exit(&self) -> Exit {
-        Exit::worst(self.broken.iter().map(|(_, error)| error.exit()))
+        broken_exit(&self.broken)
     }
 
     /// Says what could not be planned.
     pub fn say_broken(&self, output: &Output) {
-        for (_, error) in &self.broken {
-            output.error(error);
-        }
+        say_broken(&self.broken, output);
     }
 
     /// Says that nothing is declared, and which apps Git no longer has: they are left as they are (decision 25).
     pub fn say_missing(&self, session: &Session, output: &Output) {
-        if self.planned.is_empty() && self.broken.is_empty() {
-            output.note("no app is declared here for this target; `driftless init` shows what is looked for");
-        }
-        let snapshot = &session.snapshot;
-        let declared = |name: &AppName| {
-            snapshot.discovery.app(name.as_str()).is_some()
-                || snapshot
-                    .broken()
-                    .iter()
-                    .any(|broken| broken.name == name.as_str())
-        };
-        // What can't be read here says nothing about what is to be applied.
-        for entry in session.world.history.apps().unwrap_or_default() {
-            if entry.key.source == snapshot.source && entry.target.is_some() && !declared(&entry.key.app) {
-                let app = &entry.key.app;
-                output.note(&format!(
-                    "app `{app}` is gone from Git and was left as it is; `driftless down {app}` removes it"
-                ));
-            }
-        }
+        say_missing(self.planned.is_empty() && self.broken.is_empty(), session, output);
     }
 
     /// Whether any plan would send a call, or take something over.
@@ -170,6 +189,42 @@ impl Plans {
             .map(|planned| (&planned.look.git, planned.target.as_str()))
             .collect();
         plan_text::markdown(&plans)
+    }
+}
+
+/// The worst exit code of what could not be used, [`Exit::Done`] if everything was.
+pub fn broken_exit(broken: &[(String, CommandError)]) -> Exit {
+    Exit::worst(broken.iter().map(|(_, error)| error.exit()))
+}
+
+/// Says what could not be used.
+pub fn say_broken(broken: &[(String, CommandError)], output: &Output) {
+    for (_, error) in broken {
+        output.error(error);
+    }
+}
+
+/// Says that nothing is declared, and which apps Git no longer has: they are left as they are (decision 25).
+pub fn say_missing(nothing: bool, session: &Session, output: &Output) {
+    if nothing {
+        output.note("no app is declared here for this target; `driftless init` shows what is looked for");
+    }
+    let snapshot = &session.snapshot;
+    let declared = |name: &AppName| {
+        snapshot.discovery.app(name.as_str()).is_some()
+            || snapshot
+                .broken()
+                .iter()
+                .any(|broken| broken.name == name.as_str())
+    };
+    // What can't be read here says nothing about what is to be applied.
+    for entry in session.world.history.apps().unwrap_or_default() {
+        if entry.key.source == snapshot.source && entry.target.is_some() && !declared(&entry.key.app) {
+            let app = &entry.key.app;
+            output.note(&format!(
+                "app `{app}` is gone from Git and was left as it is; `driftless down {app}` removes it"
+            ));
+        }
     }
 }
 

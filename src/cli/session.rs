@@ -9,6 +9,8 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use super::Context;
@@ -22,7 +24,6 @@ use crate::history::{Opening, Store, StoreError, StoreErrorKind};
 use crate::live::docker::credentials::Credentials as RegistryCredentials;
 use crate::live::docker::endpoint::{self, DiskFiles, DockerEnv, Endpoint};
 use crate::live::docker::target::DockerTarget;
-use crate::live::world::Target;
 use crate::names::{AppKey, AppName};
 use crate::render::compose::env_file::{Format, parse as parse_env};
 use crate::render::{self, App, Inputs};
@@ -56,8 +57,59 @@ pub struct Session {
     env_files: Vec<PathBuf>,
     profiles: Vec<String>,
     connected: std::sync::Mutex<BTreeMap<String, Arc<DockerTarget>>>,
+    ahead: tokio::sync::Mutex<Option<Ahead>>,
     /// A store that lives only as long as this command, where there is none to read.
     _temporary: Option<tempfile::TempDir>,
+}
+
+/// A connection that is begun while Git is read: an engine takes as long to say who it is.
+struct Ahead {
+    endpoint: Endpoint,
+    connecting: BoxFuture<'static, Result<Arc<DockerTarget>, CommandError>>,
+    /// What it came to, where that was before anybody asked.
+    connected: Option<Result<Arc<DockerTarget>, CommandError>>,
+}
+
+impl Ahead {
+    /// Begins where there is only one place to go, whatever the apps say. What is wrong is told when an app needs it.
+    fn begin(context: &Context, settings: &Settings) -> Option<Self> {
+        let env = docker_env(context);
+        let endpoint = match (&settings.target.value, settings.targets.keys().next()) {
+            (Some(asked), _) => endpoint_named(settings, Some(asked), &env),
+            (None, None) => endpoint_named(settings, None, &env),
+            (None, Some(only)) if settings.targets.len() == 1 => endpoint_named(settings, Some(only), &env),
+            _ => return None,
+        };
+        let endpoint = endpoint.ok()?;
+        let credentials = registry_credentials(context, &env);
+        let to = endpoint.clone();
+        let connecting = async move { connect(&to, &credentials).await }.boxed();
+        Some(Self {
+            endpoint,
+            connecting,
+            connected: None,
+        })
+    }
+
+    /// Runs `work`, and meanwhile connects; a connection that is not there when `work` ends is not waited for.
+    async fn beside<T>(ahead: &mut Option<Self>, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        if let Some(ahead) = ahead {
+            tokio::select! {
+                // Safe to cancel: neither is dropped here.
+                done = &mut work => return done,
+                connected = &mut ahead.connecting => ahead.connected = Some(connected),
+            }
+        }
+        work.await
+    }
+
+    async fn finish(self) -> Result<Arc<DockerTarget>, CommandError> {
+        match self.connected {
+            Some(connected) => connected,
+            None => self.connecting.await,
+        }
+    }
 }
 
 /// Runs a verb's work on a runtime of its own.
@@ -201,8 +253,11 @@ impl Session {
         let settings = settings(context)?;
         let setting = source_setting(context, &settings)?;
         let source = Arc::new(open_source(context, &settings, &setting)?);
-        let snapshot = Snapshot::read(&source).await?;
-        Self::with(context, settings, source, snapshot, access, verb)
+        let mut ahead = Ahead::begin(context, &settings);
+        let snapshot = Ahead::beside(&mut ahead, Snapshot::read(&source)).await?;
+        let mut session = Self::with(context, settings, source, snapshot, access, verb)?;
+        session.ahead = tokio::sync::Mutex::new(ahead);
+        Ok(session)
     }
 
     /// The same for a verb that can do without Git: what the store knows is enough for it.
@@ -307,6 +362,7 @@ impl Session {
                 .collect(),
             profiles: context.global.profile.clone(),
             connected: std::sync::Mutex::new(BTreeMap::new()),
+            ahead: tokio::sync::Mutex::default(),
             _temporary: temporary,
         })
     }
@@ -393,7 +449,11 @@ impl Session {
         if let Some(known) = self.connections().get(endpoint.name()) {
             return Ok(Arc::clone(known));
         }
-        let target = connect(&endpoint, &self.credentials).await?;
+        let ahead = self.ahead.lock().await.take();
+        let target = match ahead.filter(|ahead| ahead.endpoint == endpoint) {
+            Some(ahead) => ahead.finish().await?,
+            None => connect(&endpoint, &self.credentials).await?,
+        };
         self.connections()
             .insert(endpoint.name().to_owned(), Arc::clone(&target));
         Ok(target)
@@ -428,19 +488,16 @@ impl Session {
     pub async fn turn(&self, app: &App, verb: &str, options: Options) -> Result<Turn, CommandError> {
         let inputs = self.inputs(app)?;
         // Rendered before the engine is asked: a wrong manifest is said even where no engine answers.
-        let turn = |target: Arc<dyn Target>, options| {
-            self.snapshot.turn(
-                app,
-                &inputs,
-                target,
-                Trigger::Person(verb.to_owned()),
-                options,
-                &self.stop,
-            )
-        };
-        self.snapshot.desired(app, &inputs).map_err(CommandError::from)?;
-        let target: Arc<dyn Target> = self.target(app).await?;
-        Ok(turn(target, options)?)
+        let desired = self.snapshot.desired(app, &inputs)?;
+        Ok(Turn {
+            key: desired.key.clone(),
+            target: self.target(app).await?,
+            desired: Arc::new(desired),
+            commit: self.snapshot.commit.clone(),
+            trigger: Trigger::Person(verb.to_owned()),
+            options,
+            waits: self.stop.child_token(),
+        })
     }
 
     /// The options that most verbs have.
@@ -499,6 +556,14 @@ pub fn endpoint_of(settings: &Settings, app: &App, env: &DockerEnv) -> Result<En
             }
         },
     };
+    endpoint_named(settings, name, env)
+}
+
+fn endpoint_named(
+    settings: &Settings,
+    name: Option<&str>,
+    env: &DockerEnv,
+) -> Result<Endpoint, CommandError> {
     let spec = name
         .map(|name| settings.endpoint(name))
         .filter(|spec| *spec != "default");
