@@ -138,6 +138,40 @@ fn a_new_image_is_started_before_the_old_one_stops() {
 }
 
 #[test]
+fn a_bake_shorter_than_the_wait_before_the_swap_shortens_it() {
+    use std::time::Duration;
+    let cases = [
+        (Duration::from_secs(10), None, Duration::from_secs(2)),
+        (Duration::from_millis(300), None, Duration::from_millis(300)),
+        (Duration::ZERO, None, Duration::ZERO),
+        // What the author writes for this very wait counts, whatever the bake is.
+        (Duration::ZERO, Some(1_500_000_000), Duration::from_millis(1500)),
+    ];
+    for (bake, monitor, expected) in cases {
+        let mut bench = bench();
+        bench.deploy(&desired('1', &[("api", service("app:1"))]));
+        let mut api = service("app:2");
+        api.update.monitor = monitor;
+        let mut next = desired('2', &[("api", api)]);
+        next.rules.health.bake = bake;
+        let plan = bench.plan(&next);
+        let change = plan.changes.iter().find(|change| &*change.key.name == "api");
+        let waits: Vec<Duration> = change
+            .into_iter()
+            .flat_map(|change| &change.steps)
+            .filter_map(|step| match step {
+                Step::Await(Await {
+                    condition: Condition::Healthy { steady, .. },
+                    ..
+                }) => Some(*steady),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(waits, [expected], "{bake:?} {monitor:?}");
+    }
+}
+
+#[test]
 fn failed_create_never_removes_the_old_container() {
     let mut bench = bench();
     bench.deploy(&stack('1', "app:1"));

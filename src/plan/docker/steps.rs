@@ -19,6 +19,9 @@ use crate::render::model::{Service, WantedState};
 use super::request::{Making, Template, container_name, injected_folders, seconds};
 use super::scene::Scene;
 
+/// Without a healthcheck, this long a new container must run before it is let in.
+const STEADY: Duration = Duration::from_secs(2);
+
 /// A container that is to be made.
 pub(crate) struct New<'a> {
     pub scene: &'a Scene<'a>,
@@ -486,11 +489,15 @@ pub(crate) fn healthy_for(
     service: &Service,
     containers: Vec<ContainerRef>,
 ) -> Step {
-    let steady = service.update.monitor.map_or(2, seconds).max(0).unsigned_abs();
+    // A shorter bake asks for less watching, and this wait is watching, too: `bake: 0s` lets in what runs.
+    let steady = match service.update.monitor {
+        Some(nanos) => Duration::from_nanos(nanos.max(0).unsigned_abs()),
+        None => STEADY.min(rules.health.bake),
+    };
     let condition = Condition::Healthy {
         containers,
         service: name.to_string(),
-        steady: Duration::from_secs(steady),
+        steady,
     };
     Step::Await(Await {
         condition,
