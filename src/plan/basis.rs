@@ -45,7 +45,8 @@ pub(crate) fn digest(observed: &Observed, release: &Digest) -> Digest {
             })
         })
         .collect();
-    containers.sort_by_key(canonical);
+    // Each is written once, not once for each comparison.
+    containers.sort_by_cached_key(canonical);
     let networks: Vec<Value> = observed
         .networks
         .values()
