@@ -14,7 +14,6 @@ hash_of() { sha256sum | cut -c1-12; }
 k8s=$cache/k8s-$(cat "$here"/k8s/{go.mod,go.sum,main.go,pause/main.go} | hash_of)
 tools=$cache/go-$(echo "$kustomize $helm" | hash_of)
 if [ ! -x "$k8s/k8s" ] || [ ! -x "$tools/helm" ]; then
-  command -v go >/dev/null || { echo "setup: Go 1.26 or newer is needed to build the test cluster (https://go.dev/dl), and is not on the PATH" >&2; exit 1; }
   mkdir -p "$k8s" "$tools"
   exec 8>"$cache/.build.lock"; flock 8
 fi

@@ -17,6 +17,8 @@ cache=$cache/cluster
 out=$cache/$(cd "$here" && cat setup.sh build.sh images.sh k8s/go.* k8s/main.go k8s/*/main.go ../engines/{generation,web.rs} | sha256sum | cut -c1-12)
 if [ -e "$out/.ready" ]; then echo "$out"; exit 0; fi
 
+command -v go >/dev/null || [ ! -x /usr/local/go/bin/go ] || PATH=$PATH:/usr/local/go/bin
+command -v go >/dev/null || { echo "setup: Go 1.26 or newer builds the test cluster, and is not on the PATH: https://go.dev/dl" >&2; exit 1; }
 "$here/../engines/setup.sh" >&2
 mkdir -p "$cache"
 built=$("$here/build.sh" "$cache")

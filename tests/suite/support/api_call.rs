@@ -44,7 +44,8 @@ impl ApiCall {
         };
         let target = Target::of(request.uri().path());
         let watch = request.method() == "GET"
-            && (target.old_watch || query("watch").is_some_and(|value| matches!(value.as_str(), "1" | "true")));
+            && (target.old_watch
+                || query("watch").is_some_and(|value| matches!(value.as_str(), "1" | "true")));
         let whole_list = target.is_resource && target.name.is_none();
         let verb = match request.method().as_str() {
             _ if watch => "watch",
@@ -210,17 +211,52 @@ mod tests {
         let apply = "application/apply-patch+yaml";
         for (method, path, content_type, expected) in [
             ("GET", "/api/v1/namespaces/n/pods/p", "", "get pods n/p"),
-            ("GET", "/api/v1/namespaces/n/pods/p/log?follow=true", "", "get pods/log n/p"),
+            (
+                "GET",
+                "/api/v1/namespaces/n/pods/p/log?follow=true",
+                "",
+                "get pods/log n/p",
+            ),
             ("GET", "/api/v1/pods?watch=true", "", "watch pods"),
-            ("GET", "/apis/apps/v1/deployments?limit=500", "", "list deployments.apps"),
+            (
+                "GET",
+                "/apis/apps/v1/deployments?limit=500",
+                "",
+                "list deployments.apps",
+            ),
             ("GET", "/api/v1/namespaces/n", "", "get namespaces n"),
-            ("PUT", "/api/v1/namespaces/n/finalize", "", "update namespaces/finalize n"),
+            (
+                "PUT",
+                "/api/v1/namespaces/n/finalize",
+                "",
+                "update namespaces/finalize n",
+            ),
             ("GET", "/apis/apps/v1", "", "get /apis/apps/v1"),
             ("GET", "/openapi/v3", "", "get /openapi/v3"),
-            ("PATCH", "/apis/apps/v1/namespaces/n/deployments/web?dryRun=All&fieldManager=x", apply, "apply deployments.apps n/web (dry run)"),
-            ("PATCH", "/apis/apps/v1/namespaces/n/deployments/web/scale", "application/merge-patch+json", "patch deployments.apps/scale n/web"),
-            ("DELETE", "/api/v1/namespaces/n/secrets", "", "deletecollection secrets n"),
-            ("POST", "/apis/batch/v1/namespaces/n/jobs", "", "create jobs.batch n"),
+            (
+                "PATCH",
+                "/apis/apps/v1/namespaces/n/deployments/web?dryRun=All&fieldManager=x",
+                apply,
+                "apply deployments.apps n/web (dry run)",
+            ),
+            (
+                "PATCH",
+                "/apis/apps/v1/namespaces/n/deployments/web/scale",
+                "application/merge-patch+json",
+                "patch deployments.apps/scale n/web",
+            ),
+            (
+                "DELETE",
+                "/api/v1/namespaces/n/secrets",
+                "",
+                "deletecollection secrets n",
+            ),
+            (
+                "POST",
+                "/apis/batch/v1/namespaces/n/jobs",
+                "",
+                "create jobs.batch n",
+            ),
         ] {
             assert_eq!(call(method, path, content_type), expected);
         }
@@ -234,10 +270,21 @@ mod tests {
             .body(())
             .unwrap();
         let call = ApiCall::new(&request);
-        for fits in ["* *", "delete deployments", "get,delete deployments.apps web", "mutate *"] {
+        for fits in [
+            "* *",
+            "delete deployments",
+            "get,delete deployments.apps web",
+            "mutate *",
+        ] {
             assert!(Pick::from(fits).fits(&call), "{fits}");
         }
-        for other in ["get *", "delete pods", "delete deployments db", "delete deployments/scale", "* deployments.extensions"] {
+        for other in [
+            "get *",
+            "delete pods",
+            "delete deployments db",
+            "delete deployments/scale",
+            "* deployments.extensions",
+        ] {
             assert!(!Pick::from(other).fits(&call), "{other}");
         }
     }

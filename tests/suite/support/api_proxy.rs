@@ -68,7 +68,10 @@ impl ApiFault {
     fn is_for_watches(&self) -> bool {
         matches!(
             self,
-            ApiFault::CutWatch(_) | ApiFault::EndWatch(_) | ApiFault::ExpireWatch(_) | ApiFault::StallWatch(_)
+            ApiFault::CutWatch(_)
+                | ApiFault::EndWatch(_)
+                | ApiFault::ExpireWatch(_)
+                | ApiFault::StallWatch(_)
         )
     }
 }
@@ -112,24 +115,30 @@ impl ApiProxy {
         let state = Shared::default();
         let stop = CancellationToken::new();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        listener.set_nonblocking(true).expect("a socket can be made non-blocking");
+        listener
+            .set_nonblocking(true)
+            .expect("a socket can be made non-blocking");
         let address = listener.local_addr().expect("it is bound");
         let pki = cluster.folder().join("pki");
         let certificate = CertificateDer::from_pem_file(pki.join("apiserver.crt")).expect("a certificate");
         let key = PrivateKeyDer::from_pem_file(pki.join("apiserver.key")).expect("a key");
-        let server = rustls::ServerConfig::builder_with_provider(Arc::new(
-            rustls::crypto::ring::default_provider(),
-        ))
-        .with_safe_default_protocol_versions()
-        .expect("the versions of this provider")
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)
-        .expect("a certificate and its key");
+        let server =
+            rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+                .with_safe_default_protocol_versions()
+                .expect("the versions of this provider")
+                .with_no_client_auth()
+                .with_single_cert(vec![certificate], key)
+                .expect("a certificate and its key");
         let upstream = Upstream {
             address: cluster.server(),
             tls: TlsConnector::from(cluster.tls()),
         };
-        let task = serve(listener, TlsAcceptor::from(Arc::new(server)), upstream, Arc::clone(&state));
+        let task = serve(
+            listener,
+            TlsAcceptor::from(Arc::new(server)),
+            upstream,
+            Arc::clone(&state),
+        );
         let until = stop.clone();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -173,7 +182,13 @@ impl ApiProxy {
     }
 
     /// A call as admin through this proxy, which waits for each part of an answer no longer than `patience`.
-    pub fn call(&self, method: &str, path: &str, body: Option<&Value>, patience: Duration) -> io::Result<Answer> {
+    pub fn call(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+        patience: Duration,
+    ) -> io::Result<Answer> {
         let mut client = self.client.clone();
         client.patience = patience;
         client.call(method, path, body)
@@ -309,7 +324,12 @@ async fn serve(listener: std::net::TcpListener, tls: TlsAcceptor, upstream: Upst
                 return;
             };
             let service = service_fn(move |request| {
-                pass(request, upstream.clone(), Arc::clone(&state), Arc::clone(&for_requests))
+                pass(
+                    request,
+                    upstream.clone(),
+                    Arc::clone(&state),
+                    Arc::clone(&for_requests),
+                )
             });
             // An error here is a client that went away, or a fault that was asked for.
             let _ = hyper::server::conn::http1::Builder::new()
@@ -365,12 +385,18 @@ async fn pass(
     }
     let socket = TcpStream::connect(upstream.address).await?;
     let _ = socket.set_nodelay(true);
-    let stream = upstream.tls.connect(ServerName::from(upstream.address.ip()), socket).await?;
+    let stream = upstream
+        .tls
+        .connect(ServerName::from(upstream.address.ip()), socket)
+        .await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     spawn(&tasks, async move {
         let _ = connection.with_upgrades().await;
     });
-    let client_side = request.headers().contains_key(UPGRADE).then(|| hyper::upgrade::on(&mut request));
+    let client_side = request
+        .headers()
+        .contains_key(UPGRADE)
+        .then(|| hyper::upgrade::on(&mut request));
     let mut response = sender.send_request(request).await?;
     match &fault {
         Some(ApiFault::DropAfter) => {
@@ -435,11 +461,17 @@ fn status_object(code: u16) -> Value {
         401 => ("Unauthorized", "Unauthorized"),
         403 => ("Forbidden", "forbidden: made up by the test"),
         404 => ("NotFound", "not found: made up by the test"),
-        409 => ("Conflict", "the object has been modified; please apply your changes to the latest version and try again"),
+        409 => (
+            "Conflict",
+            "the object has been modified; please apply your changes to the latest version and try again",
+        ),
         410 => ("Expired", "too old resource version: 1 (2)"),
         429 => ("TooManyRequests", "too many requests, please try again later"),
         500 => ("InternalError", "Internal error occurred: made up by the test"),
-        503 => ("ServiceUnavailable", "the server is currently unable to handle the request"),
+        503 => (
+            "ServiceUnavailable",
+            "the server is currently unable to handle the request",
+        ),
         504 => ("Timeout", "request timed out: made up by the test"),
         _ => ("", "made up by the test"),
     };
@@ -451,7 +483,9 @@ fn refusal(code: u16, retry_after: Option<u32>) -> Response<Body> {
     if let Some(seconds) = retry_after {
         status["details"] = json!({ "retryAfterSeconds": seconds });
     }
-    let body = Full::new(Bytes::from(status.to_string())).map_err(|never| match never {}).boxed();
+    let body = Full::new(Bytes::from(status.to_string()))
+        .map_err(|never| match never {})
+        .boxed();
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(code).expect("a status code");
     let headers = response.headers_mut();
@@ -544,7 +578,12 @@ impl hyper::body::Body for Watch {
         let Ok(mut data) = frame.into_data() else {
             return Poll::Ready(None);
         };
-        for (position, _) in data.clone().iter().enumerate().filter(|(_, byte)| **byte == b'\n') {
+        for (position, _) in data
+            .clone()
+            .iter()
+            .enumerate()
+            .filter(|(_, byte)| **byte == b'\n')
+        {
             *left -= 1;
             if *left == 0 {
                 data.truncate(position + 1);

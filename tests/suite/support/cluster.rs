@@ -96,7 +96,8 @@ impl Cluster {
             _ => panic!("the cluster did not start; what it said is above"),
         };
         let (pid, folder, host, node) = (line(), PathBuf::from(line()), line(), line());
-        let read = |name: &str| std::fs::read_to_string(folder.join(name)).expect("the cluster wrote its files");
+        let read =
+            |name: &str| std::fs::read_to_string(folder.join(name)).expect("the cluster wrote its files");
         let mut roots = rustls::RootCertStore::empty();
         roots
             .add(CertificateDer::from_pem_file(folder.join("pki/ca.crt")).expect("the cluster's certificate"))
@@ -236,7 +237,12 @@ impl Cluster {
 
     /// Waits until there is an object at `path` for which `condition` holds, and returns it; panics with the object as it is.
     #[track_caller]
-    pub fn wait_for(&self, path: &str, deadline: Duration, mut condition: impl FnMut(&Value) -> bool) -> Value {
+    pub fn wait_for(
+        &self,
+        path: &str,
+        deadline: Duration,
+        mut condition: impl FnMut(&Value) -> bool,
+    ) -> Value {
         let start = Instant::now();
         loop {
             let object = self.get(path);
@@ -414,9 +420,18 @@ impl Client {
 fn read_answer(stream: &mut impl io::Read) -> io::Result<Answer> {
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
-    let cut = || io::Error::new(io::ErrorKind::UnexpectedEof, format!("incomplete answer: {text:?}"));
+    let cut = || {
+        io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            format!("incomplete answer: {text:?}"),
+        )
+    };
     let (head, body) = text.split_once("\r\n\r\n").ok_or_else(cut)?;
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(cut)?;
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .ok_or_else(cut)?;
     Ok(Answer {
         status,
         body: body.to_owned(),

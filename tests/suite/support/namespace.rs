@@ -38,7 +38,8 @@ impl<'c> Namespace<'c> {
 
     /// Runs kubectl as admin in this namespace.
     pub fn kubectl(&self, arguments: &[&str]) -> CommandOutput {
-        self.cluster.kubectl(&[&["--namespace", &self.name], arguments].concat())
+        self.cluster
+            .kubectl(&[&["--namespace", &self.name], arguments].concat())
     }
 
     /// `kubectl apply -f -` as a person at a terminal does it (client-side; field manager `kubectl-client-side-apply`).
@@ -76,7 +77,10 @@ impl<'c> Namespace<'c> {
     #[track_caller]
     pub fn list(&self, short: &str) -> Vec<Value> {
         let mut list = self.get(short).unwrap_or_default();
-        list["items"].as_array_mut().map(std::mem::take).unwrap_or_default()
+        list["items"]
+            .as_array_mut()
+            .map(std::mem::take)
+            .unwrap_or_default()
     }
 
     /// A JSON merge patch as admin, also of a subresource: `patch("apps/v1/deployments/web/scale", json!({"spec": {"replicas": 3}}))`.
@@ -91,7 +95,11 @@ impl<'c> Namespace<'c> {
     #[track_caller]
     pub fn delete(&self, short: &str) {
         let answer = self.cluster.call("DELETE", &self.path(short), None);
-        assert!(matches!(answer.status, 200 | 202 | 404), "{short}: {}", answer.body);
+        assert!(
+            matches!(answer.status, 200 | 202 | 404),
+            "{short}: {}",
+            answer.body
+        );
     }
 
     /// Waits until there is such an object for which `condition` holds, and returns it.
@@ -121,7 +129,10 @@ impl<'c> Namespace<'c> {
             .as_str()
             .and_then(|address| address.parse().ok())
             .expect("the pod has an address");
-        let answer = self.cluster.http_get_at((address, port), path).expect("the pod answers");
+        let answer = self
+            .cluster
+            .http_get_at((address, port), path)
+            .expect("the pod answers");
         answer.body
     }
 
@@ -133,7 +144,10 @@ impl<'c> Namespace<'c> {
         let account = Account {
             namespace: self,
             name: name.to_owned(),
-            kubeconfig: self.cluster.folder().join(format!("kubeconfig-{}-{name}", self.name)),
+            kubeconfig: self
+                .cluster
+                .folder()
+                .join(format!("kubeconfig-{}-{name}", self.name)),
         };
         let rbac = "/apis/rbac.authorization.k8s.io/v1";
         let subject = json!([{ "kind": "ServiceAccount", "name": name, "namespace": self.name }]);
@@ -147,7 +161,10 @@ impl<'c> Namespace<'c> {
             &json!({ "metadata": { "name": name }, "subjects": subject, "roleRef": bind("Role", name) }),
         );
         // The namespace owns what lies outside of it, so the garbage collector takes it along.
-        let owner = self.cluster.get(&format!("/api/v1/namespaces/{}", self.name)).expect("it exists");
+        let owner = self
+            .cluster
+            .get(&format!("/api/v1/namespaces/{}", self.name))
+            .expect("it exists");
         let wide = account.cluster_role();
         let metadata = json!({ "name": wide, "ownerReferences": [{
             "apiVersion": "v1", "kind": "Namespace", "name": self.name, "uid": owner["metadata"]["uid"],
@@ -161,7 +178,9 @@ impl<'c> Namespace<'c> {
             &json!({ "metadata": metadata, "subjects": subject, "roleRef": bind("ClusterRole", &wide) }),
         );
         let token = self.make(&format!("{core}/{name}/token"), &json!({ "spec": {} }));
-        let token = token["status"]["token"].as_str().expect("the API server makes tokens");
+        let token = token["status"]["token"]
+            .as_str()
+            .expect("the API server makes tokens");
         let admin = std::fs::read_to_string(self.cluster.kubeconfig()).expect("the admin's kubeconfig");
         std::fs::write(&account.kubeconfig, with_token(&admin, token)).expect("the cluster's folder");
         account
@@ -230,8 +249,14 @@ impl Account<'_> {
     /// Replaces the rights outside of the namespace.
     #[track_caller]
     pub fn set_cluster_rules(&self, rules: &Value) {
-        let path = format!("/apis/rbac.authorization.k8s.io/v1/clusterroles/{}", self.cluster_role());
-        let answer = self.namespace.cluster.call("PATCH", &path, Some(&json!({ "rules": rules })));
+        let path = format!(
+            "/apis/rbac.authorization.k8s.io/v1/clusterroles/{}",
+            self.cluster_role()
+        );
+        let answer = self
+            .namespace
+            .cluster
+            .call("PATCH", &path, Some(&json!({ "rules": rules })));
         assert_eq!(answer.status, 200, "{}", answer.body);
     }
 
@@ -254,9 +279,11 @@ impl Account<'_> {
             "namespace": self.namespace.name, "verb": verb, "resource": resource, "group": group,
         } } });
         let path = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
-        super::wait_until(&format!("{verb} {resource} allowed: {wanted}"), Duration::from_secs(10), || {
-            self.namespace.make(path, &review)["status"]["allowed"] == wanted
-        });
+        super::wait_until(
+            &format!("{verb} {resource} allowed: {wanted}"),
+            Duration::from_secs(10),
+            || self.namespace.make(path, &review)["status"]["allowed"] == wanted,
+        );
     }
 
     fn cluster_role(&self) -> String {

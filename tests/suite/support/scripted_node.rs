@@ -93,7 +93,9 @@ fn play(client: &Client) {
 fn next_status(pod: &Value) -> Option<Value> {
     let phase = pod["status"]["phase"].as_str().unwrap_or("Pending");
     let restarts = pod["status"]["containerStatuses"][0]["restartCount"].as_i64();
-    if matches!(phase, "Succeeded" | "Failed") || (phase == "Running" && restarts.is_none_or(|count| count == 0 || count > 4)) {
+    if matches!(phase, "Succeeded" | "Failed")
+        || (phase == "Running" && restarts.is_none_or(|count| count == 0 || count > 4))
+    {
         return None;
     }
     let containers: Vec<(&str, &str)> = pod["spec"]["containers"]
@@ -105,7 +107,9 @@ fn next_status(pod: &Value) -> Option<Value> {
             (text("name"), text("image"))
         })
         .collect();
-    let started = pod["status"]["startTime"].as_str().map_or_else(now, str::to_owned);
+    let started = pod["status"]["startTime"]
+        .as_str()
+        .map_or_else(now, str::to_owned);
     let once = pod["spec"]["restartPolicy"] == "Never";
     let mut phase = "Running";
     let mut all_ready = true;
@@ -121,8 +125,18 @@ fn next_status(pod: &Value) -> Option<Value> {
         let waiting = |reason: &str| json!({ "waiting": { "reason": reason } });
         let (state, last, ready, count) = match image.rsplit('/').next().unwrap_or_default() {
             "web:broken" => (running, json!({}), false, 0),
-            "web:crash" => (waiting("CrashLoopBackOff"), ended(3), false, restarts.unwrap_or(0) + 1),
-            "job:fail" if !once => (waiting("CrashLoopBackOff"), ended(1), false, restarts.unwrap_or(0) + 1),
+            "web:crash" => (
+                waiting("CrashLoopBackOff"),
+                ended(3),
+                false,
+                restarts.unwrap_or(0) + 1,
+            ),
+            "job:fail" if !once => (
+                waiting("CrashLoopBackOff"),
+                ended(1),
+                false,
+                restarts.unwrap_or(0) + 1,
+            ),
             "job:fail" => {
                 phase = "Failed";
                 (ended(1), json!({}), false, 0)
@@ -147,7 +161,8 @@ fn next_status(pod: &Value) -> Option<Value> {
         return None;
     }
     let ready = if all_ready { "True" } else { "False" };
-    let condition = |kind: &str, status: &str| json!({ "type": kind, "status": status, "lastTransitionTime": now() });
+    let condition =
+        |kind: &str, status: &str| json!({ "type": kind, "status": status, "lastTransitionTime": now() });
     Some(json!({
         "phase": phase, "startTime": started, "podIP": "10.78.0.2", "podIPs": [{ "ip": "10.78.0.2" }], "hostIP": "127.0.0.1",
         "conditions": [
