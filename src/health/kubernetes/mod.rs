@@ -20,7 +20,7 @@ mod custom;
 pub mod events;
 pub mod evidence;
 pub mod fields;
-mod needs;
+pub mod needs;
 mod pods;
 mod probes;
 mod pull;
