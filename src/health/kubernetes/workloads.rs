@@ -10,7 +10,7 @@ use super::events;
 use super::pods;
 use super::weigh::{Stand, Watch, Weighed, weigh};
 use super::{Judged, Scene, fields};
-use crate::clock::{Timestamp, elapsed};
+use crate::clock::elapsed;
 use crate::health::{Cause, CauseKind, Verdict};
 
 /// Timestamps of the cluster are cut to seconds, and its clock is not ours.
@@ -131,16 +131,14 @@ fn refusal(message: &str) -> CauseKind {
     }
 }
 
-fn creation(
-    watch: &mut Watch<'_>,
-    scene: &Scene<'_>,
-    message: &str,
-    since: Option<Timestamp>,
-) -> (Cause, Stand) {
+/// `made`: how many pods there are already. Each new one starts the patience again: under a tight quota a rollout is refused
+/// its surge and moves on all the same, as old pods go.
+fn creation(watch: &mut Watch<'_>, scene: &Scene<'_>, message: &str, made: u32) -> (Cause, Stand) {
     let kind = refusal(message);
     let text = fields::one_line(&format!("its pods can't be created: {message}"));
     let patience = scene.rules.patience(kind);
-    let stand = watch.stand(fields::uid(scene.object), kind, since, patience);
+    let subject = format!("{}/{made}", fields::uid(scene.object));
+    let stand = watch.stand(&subject, kind, None, patience);
     (Cause::new(kind, text), stand)
 }
 
@@ -164,12 +162,17 @@ pub(super) fn creation_by_event(
     {
         return None;
     }
-    Some(creation(watch, scene, event.message, event.first))
+    Some(creation(watch, scene, event.message, made(owner)))
 }
 
 fn creation_by_condition(watch: &mut Watch<'_>, scene: &Scene<'_>, object: &Value) -> Option<(Cause, Stand)> {
     let failure = fields::condition(object, "ReplicaFailure").filter(|failure| failure.holds())?;
-    Some(creation(watch, scene, failure.message, failure.since))
+    Some(creation(watch, scene, failure.message, made(object)))
+}
+
+/// How many pods a workload has made, by its own status.
+fn made(object: &Value) -> u32 {
+    fields::count(object, "/status/replicas").max(fields::count(object, "/status/currentNumberScheduled"))
 }
 
 /// The ReplicaSet of the Deployment's present template: the one with the Deployment's own revision. `None` too when the list is

@@ -131,9 +131,12 @@ fn a_quota_fails_within_its_patience_and_not_at_the_deadline() {
         json!([condition("ReplicaFailure", "True", "FailedCreate", message, 1)]);
     let judged = stage.look(5);
     is_failing(&judged, CauseKind::Quota);
-    assert_eq!(judged.due, Some(at(&after(31))));
+    assert_eq!(judged.due, Some(at(&after(35))));
     assert_eq!(CauseKind::Quota.class(), Class::Capacity);
-    is_failed(&stage.look(31), CauseKind::Quota);
+    is_failed(&stage.look(35), CauseKind::Quota);
+    // A pod that could be made all the same is progress.
+    stage.revisions[1]["status"]["replicas"] = json!(4);
+    is_failing(&stage.look(36), CauseKind::Quota);
 }
 
 #[test]
@@ -322,7 +325,7 @@ fn a_stateful_set_tells_quota_in_events_only() {
         2,
     )];
     is_failing(&stage.look(5), CauseKind::Quota);
-    is_failed(&stage.look(33), CauseKind::Quota);
+    is_failed(&stage.look(35), CauseKind::Quota);
     // Before our apply it is history; after a later success too.
     let mut stage = Stage::of(stateful_set(3, 2, 0, 2));
     stage.events = vec![event(
