@@ -57,10 +57,11 @@ pub const REPOSITORY: &[Field] = &[
     field(
         "apps",
         Kind::Names,
-        "every folder with a Compose file",
+        "every folder with manifests",
         "The apps of the repository, by name",
-        "Without a driftless.yaml, a Compose file at the root is one app named after the repository; otherwise every folder\n\
-         that holds one is an app named after the folder. A driftless.yaml lists all apps: the two ways are not mixed.\n",
+        "Without a driftless.yaml, manifests at the root are one app named after the repository; otherwise every folder that\n\
+         holds a Compose file, a kustomization, a chart or Kubernetes objects is an app named after the folder. A\n\
+         driftless.yaml lists all apps: the two ways are not mixed.\n",
     ),
     field(
         "apps.*",
@@ -96,6 +97,27 @@ pub const REPOSITORY: &[Field] = &[
         Kind::Texts,
         "none",
         "Compose profiles that are enabled",
+        "",
+    ),
+    field(
+        "apps.*.helm",
+        Kind::Object,
+        "",
+        "How a chart is rendered; only for a folder with a Chart.yaml",
+        "The chart is rendered with `helm template`; Helm itself is not on the cluster's side. The namespace is the target's.\n",
+    ),
+    field(
+        "apps.*.helm.values",
+        Kind::Texts,
+        "the chart's own values.yaml",
+        "Values files, named from the chart's folder; a later one wins",
+        "They are files of the commit; they may lie outside of the chart's folder (`../../env/prod.yaml`).\n",
+    ),
+    field(
+        "apps.*.helm.release",
+        Kind::Text,
+        "the app's name",
+        "The release's name, as `.Release.Name`",
         "",
     ),
     field(

@@ -37,8 +37,64 @@ pub struct App {
 pub enum AppKind {
     /// A Compose file, by its path in the repository.
     Compose { file: String },
-    /// A kind that this version recognises but can't deploy yet: `Kubernetes manifests`, `kustomization`, `Helm chart`.
-    NotYet { what: &'static str, file: String },
+    /// Kubernetes objects in YAML and JSON files.
+    Manifests {
+        /// The folder that holds them.
+        folder: String,
+        /// All YAML and JSON files of the app by their path in the repository, sorted. Whether each one holds objects is
+        /// seen when they are read.
+        files: Vec<String>,
+    },
+    /// A kustomization.
+    Kustomization {
+        /// Its folder.
+        folder: String,
+        /// Its `kustomization.yaml`.
+        file: String,
+    },
+    /// A Helm chart.
+    Chart {
+        /// Its folder.
+        folder: String,
+        /// What `helm:` in driftless.yaml says of it.
+        helm: Helm,
+    },
+}
+
+/// How a chart is rendered.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Helm {
+    /// Values files by their path in the repository; a later one wins.
+    pub values: Vec<String>,
+    /// The release's name; `None`: the app's.
+    pub release: Option<String>,
+}
+
+impl AppKind {
+    /// What it is, in words: `app web is made of …`.
+    pub fn what(&self) -> &'static str {
+        match self {
+            AppKind::Compose { .. } => "a Compose file",
+            AppKind::Manifests { .. } => "Kubernetes manifests",
+            AppKind::Kustomization { .. } => "a kustomization",
+            AppKind::Chart { .. } => "a Helm chart",
+        }
+    }
+
+    /// The file that says what the app is.
+    pub fn file(&self) -> String {
+        match self {
+            AppKind::Compose { file } | AppKind::Kustomization { file, .. } => file.clone(),
+            AppKind::Manifests { folder, files } => files.first().unwrap_or(folder).clone(),
+            AppKind::Chart { folder, .. } if folder.is_empty() => "Chart.yaml".to_owned(),
+            AppKind::Chart { folder, .. } => format!("{folder}/Chart.yaml"),
+        }
+    }
+
+    /// Whether it is deployed to a Kubernetes cluster.
+    pub fn is_kubernetes(&self) -> bool {
+        !matches!(self, AppKind::Compose { .. })
+    }
 }
 
 /// How an app is run. Every field has the product's default.

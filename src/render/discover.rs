@@ -11,6 +11,10 @@
 //!
 //! A folder that holds manifests is one app, named after it; what lies below belongs to it. Below `hosts/<target>/` the
 //! folder names the target. Folders that start with a dot, and those of build tools, are not entered.
+//!
+//! A kustomization that another one builds on is part of that one, and no app; where several build on one base, which of
+//! them runs where is not guessed (decision 26). A library chart is no app. Plain manifests are read with the folders
+//! below theirs, except those that are an app of another kind.
 
 mod declared;
 #[cfg(test)]
@@ -18,7 +22,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::app::{App, AppKind, Rules};
+use super::app::{App, AppKind, Helm, Rules};
 use super::compose::FILE_NAMES;
 use crate::document::{self, Budget, Code, Diagnostic, Diagnostics, Dialect, File, Node};
 use crate::names::AppName;
@@ -40,6 +44,15 @@ const SKIPPED: &[&str] = &[
 
 /// How deep folders are entered.
 const DEPTH: usize = 8;
+
+/// The names of a kustomization's file, in kustomize's order.
+pub const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
+
+/// A chart's file.
+const CHART: &str = "Chart.yaml";
+
+/// The most files of one app of plain manifests.
+const FILES: usize = 10_000;
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -84,7 +97,8 @@ pub fn discover(checkout: &Checkout, repository: &str) -> Result<Discovery, Diag
     let mut finder = Finder {
         checkout,
         hits: Vec::new(),
-        kustomized: BTreeSet::new(),
+        builds_on: BTreeMap::new(),
+        parts: BTreeSet::new(),
     };
     let listing = checkout.list(&base).map_err(|error| failed(&error, &base))?;
     if let Some(kind) = finder.manifests(&base, &listing) {
@@ -112,9 +126,15 @@ pub fn discover(checkout: &Checkout, repository: &str) -> Result<Discovery, Diag
             finder.descend(&folder, DEPTH)?;
         }
     }
-    let kustomized = std::mem::take(&mut finder.kustomized);
+    let builds_on = finder.builds_on;
+    let bases: BTreeSet<&RepoPath> = builds_on.values().flatten().chain(&finder.parts).collect();
     for (path, kind) in finder.hits {
-        if kustomized.contains(&path) {
+        if bases.contains(&path) {
+            continue;
+        }
+        let siblings = siblings(&path, &builds_on, &bases);
+        if let Some((base, others)) = siblings {
+            overlays(&mut discovery, &path, &kind, base, &others);
             continue;
         }
         let name = path.file_name().unwrap_or(repository).to_owned();
@@ -143,7 +163,7 @@ fn accept(discovery: &mut Discovery, path: &RepoPath, name: &str, target: Option
             declared: None,
         }),
         Err(error) => {
-            let place = File::new(file_of(&kind), "").whole();
+            let place = File::new(kind.file(), "").whole();
             let finding = Diagnostic::error(Code::BAD_NAME, &place, error.to_string())
                 .with_help("rename the folder, or name the app in a driftless.yaml");
             discovery.breaks(path.as_str(), finding);
@@ -151,11 +171,34 @@ fn accept(discovery: &mut Discovery, path: &RepoPath, name: &str, target: Option
     }
 }
 
-/// The manifest that says what the app is.
-fn file_of(kind: &AppKind) -> &str {
-    match kind {
-        AppKind::Compose { file } | AppKind::NotYet { file, .. } => file,
-    }
+/// Another kustomization that builds on the same folder as `path` does, and is no base itself: that folder, and all of them.
+fn siblings<'f>(
+    path: &RepoPath,
+    builds_on: &'f BTreeMap<RepoPath, BTreeSet<RepoPath>>,
+    bases: &BTreeSet<&RepoPath>,
+) -> Option<(&'f RepoPath, Vec<&'f RepoPath>)> {
+    builds_on.get(path)?.iter().find_map(|base| {
+        let others: Vec<&RepoPath> = builds_on
+            .iter()
+            .filter(|(other, on)| *other != path && !bases.contains(other) && on.contains(base))
+            .map(|(other, _)| other)
+            .collect();
+        (!others.is_empty()).then_some((base, others))
+    })
+}
+
+fn overlays(
+    discovery: &mut Discovery,
+    path: &RepoPath,
+    kind: &AppKind,
+    base: &RepoPath,
+    others: &[&RepoPath],
+) {
+    let names: Vec<String> = others.iter().map(|other| format!("`{other}`")).collect();
+    let message = format!("`{path}` builds on `{base}`, and so does {}", names.join(", "));
+    let finding = Diagnostic::error(Code::OVERLAYS, &File::new(kind.file(), "").whole(), message)
+        .with_help("write a driftless.yaml that says which of them runs where");
+    discovery.breaks(path.as_str(), finding);
 }
 
 /// Takes out apps that share a name: neither can be meant.
@@ -171,7 +214,7 @@ fn unique(discovery: &mut Discovery) {
         }
         let places: Vec<String> = apps.iter().map(|app| format!("`{}`", app.path)).collect();
         let message = format!("{} apps are called `{name}`: {}", apps.len(), places.join(", "));
-        let mut spans = apps.iter().map(|app| File::new(file_of(&app.kind), "").whole());
+        let mut spans = apps.iter().map(|app| File::new(app.kind.file(), "").whole());
         let Some(first) = spans.next() else { continue };
         let mut finding = Diagnostic::error(Code::APP_TWICE, &first, message)
             .with_help("rename a folder, or name both in a driftless.yaml");
@@ -205,8 +248,10 @@ fn folders(listing: &Listing) -> Vec<RepoPath> {
 struct Finder<'a> {
     checkout: &'a Checkout,
     hits: Vec<(RepoPath, AppKind)>,
-    /// Folders that a kustomization refers to.
-    kustomized: BTreeSet<RepoPath>,
+    /// The folders that each kustomization builds on.
+    builds_on: BTreeMap<RepoPath, BTreeSet<RepoPath>>,
+    /// Components: parts of others that any number may share.
+    parts: BTreeSet<RepoPath>,
 }
 
 impl Finder<'_> {
@@ -219,7 +264,8 @@ impl Finder<'_> {
             self.hits.push((folder.clone(), kind));
             return Ok(());
         }
-        if depth > 0 {
+        // What lies in a library chart is its own, too.
+        if depth > 0 && own_kind(&listing).is_none() {
             for folder in folders(&listing) {
                 self.descend(&folder, depth - 1)?;
             }
@@ -229,117 +275,178 @@ impl Finder<'_> {
 
     /// What `folder` is, if it holds manifests.
     fn manifests(&mut self, folder: &RepoPath, listing: &Listing) -> Option<AppKind> {
-        let file = |name: &str| {
-            let found = listing.entries.iter().find(|entry| entry.name == name)?;
-            matches!(found.kind, EntryKind::File | EntryKind::Symlink).then(|| found.path.clone())
-        };
-        for name in FILE_NAMES {
-            if let Some(path) = file(name) {
+        let name = || folder.as_str().to_owned();
+        match own_kind(listing) {
+            Some((Own::Compose, file)) => {
                 return Some(AppKind::Compose {
-                    file: path.as_str().to_owned(),
+                    file: file.as_str().to_owned(),
                 });
             }
-        }
-        for name in ["kustomization.yaml", "kustomization.yml", "Kustomization"] {
-            if let Some(path) = file(name) {
-                self.references(folder, &path);
-                return Some(AppKind::NotYet {
-                    what: "a kustomization",
-                    file: path.as_str().to_owned(),
+            Some((Own::Kustomization, file)) => {
+                self.references(folder, &file);
+                return Some(AppKind::Kustomization {
+                    folder: name(),
+                    file: file.as_str().to_owned(),
                 });
             }
+            Some((Own::Chart, file)) => {
+                return (!self.is_library(&file)).then(|| AppKind::Chart {
+                    folder: name(),
+                    helm: Helm::default(),
+                });
+            }
+            None => {}
         }
-        if let Some(path) = file("Chart.yaml") {
-            return Some(AppKind::NotYet {
-                what: "a Helm chart",
-                file: path.as_str().to_owned(),
-            });
+        let here = listing
+            .entries
+            .iter()
+            .any(|entry| is_data(entry.kind, &entry.name) && self.is_manifest(&entry.path));
+        if !here {
+            return None;
         }
-        let manifest = listing.entries.iter().find(|entry| {
-            let yaml = entry.name.ends_with(".yaml") || entry.name.ends_with(".yml");
-            yaml && !entry.name.starts_with('.')
-                && entry.kind == EntryKind::File
-                && self.is_manifest(&entry.path)
-        })?;
-        Some(AppKind::NotYet {
-            what: "Kubernetes manifests",
-            file: manifest.path.as_str().to_owned(),
+        let mut files = Vec::new();
+        self.files(listing, DEPTH, &mut files);
+        files.sort();
+        Some(AppKind::Manifests {
+            folder: name(),
+            files,
         })
     }
 
-    /// Whether a YAML file has `apiVersion` and `kind` at the start of lines. It is not parsed: a template need not be YAML.
+    /// The YAML and JSON files of an app of plain manifests: here, and in the folders below that are no app of another kind.
+    fn files(&self, listing: &Listing, depth: usize, files: &mut Vec<String>) {
+        for entry in &listing.entries {
+            if files.len() < FILES && is_data(entry.kind, &entry.name) && entry.name != FILE {
+                files.push(entry.path.as_str().to_owned());
+            }
+        }
+        if depth == 0 {
+            return;
+        }
+        for folder in folders(listing) {
+            // A folder that can't be listed was refused by its own error when it is entered; here it holds nothing.
+            if let Ok(inner) = self.checkout.list(&folder)
+                && own_kind(&inner).is_none()
+            {
+                self.files(&inner, depth - 1, files);
+            }
+        }
+    }
+
+    /// Whether a file has `apiVersion` and `kind` at the start of lines. It is not parsed: a template need not be YAML.
     fn is_manifest(&self, path: &RepoPath) -> bool {
         let Ok(blob) = self.checkout.read(path) else {
             return false;
         };
         let text = String::from_utf8_lossy(&blob.bytes);
-        let has = |key: &str| text.lines().any(|line| line.starts_with(key));
-        has("apiVersion:") && has("kind:")
+        let json = path.as_str().ends_with(".json");
+        let has = |key: &str| {
+            text.lines().any(|line| {
+                if json {
+                    line.contains(&format!("\"{key}\""))
+                } else {
+                    let plain = line.strip_prefix(['"', '\'']).unwrap_or(line);
+                    plain
+                        .strip_prefix(key)
+                        .is_some_and(|rest| rest.trim_start_matches(['"', '\'', ' ']).starts_with(':'))
+                }
+            })
+        };
+        has("apiVersion") && has("kind")
     }
 
     /// Notes the folders that a kustomization builds on: they are not apps of their own (decision 26).
     fn references(&mut self, folder: &RepoPath, path: &RepoPath) {
-        let Ok(blob) = self.checkout.read(path) else {
-            return;
-        };
-        let name = path.as_str().to_owned();
-        // One that can't be read is reported when it is rendered.
-        let Ok(documents) = document::parse_bytes(name, &blob.bytes, Dialect::Kubectl, &Budget::default())
-        else {
-            return;
-        };
-        for document in documents {
-            for key in ["resources", "bases", "components"] {
-                for item in document
-                    .root
-                    .get(key)
-                    .and_then(Node::as_sequence)
-                    .unwrap_or_default()
-                {
-                    if let Some(target) = item.as_str().and_then(|raw| folder.join(raw).ok()) {
-                        self.kustomized.insert(target);
-                    }
+        let mut on = BTreeSet::new();
+        for key in ["resources", "bases", "components"] {
+            for item in self
+                .roots(path)
+                .iter()
+                .filter_map(|root| root.get(key).and_then(Node::as_sequence))
+                .flatten()
+            {
+                let target = item.as_str().and_then(|raw| folder.join(raw).ok());
+                let Some(target) = target.filter(|target| self.checkout.is_dir(target)) else {
+                    continue;
+                };
+                if key == "components" {
+                    self.parts.insert(target);
+                } else {
+                    on.insert(target);
                 }
             }
         }
+        self.builds_on.insert(folder.clone(), on);
     }
+
+    fn is_library(&self, chart: &RepoPath) -> bool {
+        self.roots(chart)
+            .iter()
+            .any(|root| root.get("type").and_then(Node::as_str) == Some("library"))
+    }
+
+    /// The documents of a file. One that can't be read is reported when it is rendered.
+    fn roots(&self, path: &RepoPath) -> Vec<Node> {
+        let Ok(blob) = self.checkout.read(path) else {
+            return Vec::new();
+        };
+        let budget = Budget::default();
+        document::parse_bytes(path.as_str(), &blob.bytes, Dialect::Kubectl, &budget)
+            .map(|documents| documents.into_iter().map(|document| document.root).collect())
+            .unwrap_or_default()
+    }
+}
+
+/// The kinds of apps that one file gives away.
+enum Own {
+    Compose,
+    Kustomization,
+    Chart,
+}
+
+fn own_kind(listing: &Listing) -> Option<(Own, RepoPath)> {
+    let file = |name: &str| {
+        let found = listing.entries.iter().find(|entry| entry.name == name)?;
+        matches!(found.kind, EntryKind::File | EntryKind::Symlink).then(|| found.path.clone())
+    };
+    let first = |names: &[&str]| names.iter().find_map(|name| file(name));
+    first(&FILE_NAMES)
+        .map(|path| (Own::Compose, path))
+        .or_else(|| first(&KUSTOMIZATIONS).map(|path| (Own::Kustomization, path)))
+        .or_else(|| file(CHART).map(|path| (Own::Chart, path)))
+}
+
+/// Whether an entry may hold manifests.
+fn is_data(kind: EntryKind, name: &str) -> bool {
+    let data = [".yaml", ".yml", ".json"].iter().any(|end| name.ends_with(end));
+    data && !name.starts_with('.') && kind == EntryKind::File
 }
 
 /// What an app's folder or file is, for `path` of driftless.yaml.
 fn kind_at(checkout: &Checkout, path: &RepoPath) -> Option<AppKind> {
-    let file = path.as_str().to_owned();
-    if checkout.is_file(path) {
-        let name = path.file_name().unwrap_or_default();
-        let mut finder = Finder {
-            checkout,
-            hits: Vec::new(),
-            kustomized: BTreeSet::new(),
-        };
-        return match name {
-            "Chart.yaml" => Some(AppKind::NotYet {
-                what: "a Helm chart",
-                file,
-            }),
-            "kustomization.yaml" | "kustomization.yml" | "Kustomization" => {
-                finder.kustomized.clear();
-                Some(AppKind::NotYet {
-                    what: "a kustomization",
-                    file,
-                })
-            }
-            _ if finder.is_manifest(path) => Some(AppKind::NotYet {
-                what: "Kubernetes manifests",
-                file,
-            }),
-            _ if name.ends_with(".yaml") || name.ends_with(".yml") => Some(AppKind::Compose { file }),
-            _ => None,
-        };
-    }
-    let listing = checkout.list(path).ok()?;
-    Finder {
+    let mut finder = Finder {
         checkout,
         hits: Vec::new(),
-        kustomized: BTreeSet::new(),
+        builds_on: BTreeMap::new(),
+        parts: BTreeSet::new(),
+    };
+    if !checkout.is_file(path) {
+        return finder.manifests(path, &checkout.list(path).ok()?);
     }
-    .manifests(path, &listing)
+    let name = path.file_name().unwrap_or_default();
+    let file = path.as_str().to_owned();
+    let folder = path.parent().unwrap_or_else(RepoPath::root).as_str().to_owned();
+    if name == CHART {
+        let helm = Helm::default();
+        Some(AppKind::Chart { folder, helm })
+    } else if KUSTOMIZATIONS.contains(&name) {
+        Some(AppKind::Kustomization { folder, file })
+    } else if finder.is_manifest(path) {
+        let files = vec![file];
+        Some(AppKind::Manifests { folder, files })
+    } else if name.ends_with(".yaml") || name.ends_with(".yml") {
+        Some(AppKind::Compose { file })
+    } else {
+        None
+    }
 }

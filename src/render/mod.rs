@@ -10,12 +10,13 @@ pub mod bundle;
 pub mod units;
 pub mod discover;
 pub mod compose;
+pub mod manifests;
 pub mod digest;
 
 use std::collections::BTreeMap;
 
 use crate::document::{Code, Diagnostic, Diagnostics, File, Place};
-use crate::names::{AppKey, Digest, Revision};
+use crate::names::{AppKey, Digest, ObjectKey, Revision};
 use crate::secret::Mask;
 use crate::source::Checkout;
 
@@ -58,13 +59,14 @@ pub fn render(
 ) -> Result<Desired, Diagnostics> {
     let file = match &app.kind {
         app::AppKind::Compose { file } => file,
-        app::AppKind::NotYet { what, file } => {
+        other => {
             let message = format!(
-                "app `{}` is made of {what}, which cannot be deployed yet",
-                app.name
+                "app `{}` is made of {}, which cannot be deployed yet",
+                app.name,
+                other.what()
             );
             return Err(
-                Diagnostic::error(Code::APP_KIND, &File::new(file.as_str(), "").whole(), message).into(),
+                Diagnostic::error(Code::APP_KIND, &File::new(other.file(), "").whole(), message).into(),
             );
         }
     };
@@ -139,8 +141,36 @@ impl Places {
         self.0.get(path)
     }
 
+    /// The place of the field at the JSON pointer `pointer` of a Kubernetes object (`Deployment/web:/spec/replicas`), or of
+    /// the closest thing around it that has one: the object itself in the end.
+    pub fn field(&self, object: &ObjectKey, pointer: &str) -> Option<&Place> {
+        let prefix = format!("{object}:");
+        let mut path = format!("{prefix}{pointer}");
+        loop {
+            if let Some(place) = self.0.get(&path) {
+                return Some(place);
+            }
+            let at = path.get(prefix.len()..)?.rfind('/')?;
+            path.truncate(prefix.len() + at);
+        }
+    }
+
     /// The place of `path`, or of the closest thing around it that has one.
     pub fn find(&self, path: &str) -> Option<&Place> {
+        // A field of a Kubernetes object: its steps are parted by `/`, and its name may hold dots.
+        if let Some(at) = path
+            .find(":/")
+            .filter(|at| path.get(..=*at).is_some_and(|object| self.0.contains_key(object)))
+        {
+            let mut path = path;
+            loop {
+                if let Some(place) = self.0.get(path) {
+                    return Some(place);
+                }
+                let cut = path.rfind('/').filter(|cut| *cut > at)?;
+                path = path.get(..cut)?;
+            }
+        }
         let mut path = path;
         loop {
             if let Some(place) = self.0.get(path) {

@@ -5,7 +5,7 @@
 //!
 //! One file per area; a stage adds its codes to its area's file:
 //! `E01xx` YAML and documents · `E02xx` Compose and manifests · `E03xx` settings · `E04xx` source and Git ·
-//! `E05xx` target and engine · `E06xx` plan, gate, apply · `E07xx` usage.
+//! `E05xx` target and engine · `E06xx` plan, gate, apply · `E07xx` usage · `E08xx` Kubernetes manifests and renderers.
 
 use std::fmt;
 
@@ -49,6 +49,7 @@ mod target;
 mod cluster;
 mod run;
 mod usage;
+mod kubernetes;
 
 const TABLES: [&[Entry]; 8] = [
     yaml::TABLE,
@@ -59,6 +60,7 @@ const TABLES: [&[Entry]; 8] = [
     cluster::TABLE,
     run::TABLE,
     usage::TABLE,
+    kubernetes::TABLE,
 ];
 
 impl Code {

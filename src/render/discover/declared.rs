@@ -11,8 +11,10 @@ use crate::document::{
     did_you_mean,
 };
 use crate::names::{AppName, ServiceName};
-use crate::render::app::{App, DriftMode, HealthRules, HttpProbe, Prune, RollbackMode, Rules, SyncMode};
-use crate::render::units;
+use crate::render::app::{
+    App, AppKind, DriftMode, HealthRules, Helm, HttpProbe, Prune, RollbackMode, Rules, SyncMode,
+};
+use crate::render::{manifests, units};
 use crate::source::{Checkout, RepoPath};
 
 /// Reads `file`; paths in it start at `base`.
@@ -117,6 +119,13 @@ fn app(checkout: &Checkout, base: &RepoPath, item: &Item, diagnostics: &mut Diag
         ignore: texts(fields.text_or_texts("ignore")),
         host_dir: host_dir(fields),
     };
+    let helm = fields.nested("helm", format!("`helm` of {what}"), |helm| {
+        (
+            helm.text_or_texts("values").unwrap_or_default(),
+            helm.text("release"),
+        )
+    });
+    let helm_span = fields.key_span("helm").clone();
     read.finish(&[]);
     let path = path?;
     let full = match base.join(&path.value) {
@@ -130,7 +139,7 @@ fn app(checkout: &Checkout, base: &RepoPath, item: &Item, diagnostics: &mut Diag
             return None;
         }
     };
-    let Some(kind) = kind_at(checkout, &full) else {
+    let Some(mut kind) = kind_at(checkout, &full) else {
         let message = match checkout.stat(&full) {
             Ok(Some(_)) => format!("`{}` of {what} holds nothing that can be deployed", path.value),
             Ok(None) => format!("`{}` of {what} does not exist", path.value),
@@ -139,6 +148,21 @@ fn app(checkout: &Checkout, base: &RepoPath, item: &Item, diagnostics: &mut Diag
         diagnostics.push(Diagnostic::error(Code::APP_PATH, &path.span, message));
         return None;
     };
+    if let Some((values, release)) = helm {
+        match &mut kind {
+            AppKind::Chart { folder, helm } => {
+                *helm = chart(checkout, folder, &values, release, diagnostics);
+            }
+            _ => diagnostics.push(
+                Diagnostic::error(
+                    Code::SETTING_NOT_ALLOWED,
+                    &helm_span,
+                    format!("`helm` is for charts, and {what} is made of {}", kind.what()),
+                )
+                .with_help("remove `helm`, or let `path` name a folder with a Chart.yaml"),
+            ),
+        }
+    }
     Some(App {
         name: name?,
         path: full.as_str().to_owned(),
@@ -149,6 +173,46 @@ fn app(checkout: &Checkout, base: &RepoPath, item: &Item, diagnostics: &mut Diag
         rules,
         declared: Some(item.key.span.place()),
     })
+}
+
+/// Values files are named from the chart's folder, as Argo CD names them.
+fn chart(
+    checkout: &Checkout,
+    folder: &str,
+    values: &[Spanned<String>],
+    release: Option<Spanned<String>>,
+    diagnostics: &mut Diagnostics,
+) -> Helm {
+    let mut helm = Helm::default();
+    for file in values {
+        match RepoPath::parse(folder).and_then(|folder| folder.join(&file.value)) {
+            Ok(path) if checkout.is_file(&path) => helm.values.push(path.as_str().to_owned()),
+            Ok(path) => diagnostics.push(
+                Diagnostic::error(
+                    Code::FILE_MISSING,
+                    &file.span,
+                    format!("the values file `{path}` is not in the commit"),
+                )
+                .with_help("values files are named from the chart's folder"),
+            ),
+            Err(error) => diagnostics.push(Diagnostic::error(
+                Code::PATH_OUTSIDE,
+                &file.span,
+                error.to_string(),
+            )),
+        }
+    }
+    helm.release = release.and_then(|name| {
+        // Helm's own rule: a DNS subdomain of 53 characters at most.
+        if name.value.len() <= 53 && manifests::is_subdomain(&name.value) {
+            return Some(name.value);
+        }
+        let message = format!("`{}` is not a name of a Helm release", name.value);
+        let help = "lower-case letters, digits, `-` and `.`, 53 characters at most";
+        diagnostics.push(Diagnostic::error(Code::SETTING_NOT_ALLOWED, &name.span, message).with_help(help));
+        None
+    });
+    helm
 }
 
 fn word(fields: &mut Fields<'_, '_>, key: &'static str, words: &[&'static str]) -> Option<&'static str> {

@@ -88,20 +88,20 @@ fn the_preferred_name_wins() {
 fn other_kinds_are_recognised() {
     let discovery = found(&["apps/a/k8s.yaml", "apps/b/Chart.yaml", "apps/c/compose.yaml"]);
     assert_eq!(names(&discovery), ["a", "b", "c"]);
-    assert!(matches!(
-        &discovery.apps[0].kind,
-        AppKind::NotYet {
-            what: "Kubernetes manifests",
-            ..
+    assert_eq!(
+        discovery.apps[0].kind,
+        AppKind::Manifests {
+            folder: "apps/a".to_owned(),
+            files: vec!["apps/a/k8s.yaml".to_owned()]
         }
-    ));
-    assert!(matches!(
-        &discovery.apps[1].kind,
-        AppKind::NotYet {
-            what: "a Helm chart",
-            ..
+    );
+    assert_eq!(
+        discovery.apps[1].kind,
+        AppKind::Chart {
+            folder: "apps/b".to_owned(),
+            helm: Helm::default()
         }
-    ));
+    );
 }
 
 #[test]
@@ -228,4 +228,97 @@ fn a_file_that_cannot_be_read_is_an_error_and_never_no_apps() {
     assert!(declared("app: {}").is_err());
     assert!(declared("").is_err());
     assert!(declared("apps: {}").is_ok_and(|discovery| discovery.apps.is_empty()));
+}
+
+#[test]
+fn several_overlays_of_one_base_are_not_guessed() {
+    let files = [
+        ("apps/web/base/kustomization.yaml", "resources: [pod.yaml]"),
+        ("apps/web/prod/kustomization.yaml", "resources: [../base]"),
+        ("apps/web/staging/kustomization.yaml", "resources: [../base]"),
+        (
+            "apps/db/kustomization.yaml",
+            "resources: [pod.yaml]\ncomponents: [../../parts/tls]",
+        ),
+        ("parts/tls/kustomization.yaml", "kind: Component"),
+    ];
+    let discovery = discover(&Checkout::in_memory(files), "infra").unwrap_or_default();
+    assert_eq!(names(&discovery), ["db"]);
+    let broken: Vec<&str> = discovery.broken.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!(broken, ["apps/web/prod", "apps/web/staging"]);
+    let shown = discovery.broken[0].diagnostics.to_string();
+    assert!(
+        shown.contains("builds on `apps/web/base`, and so does `apps/web/staging`"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn an_app_of_manifests_has_the_files_below_it_but_not_those_of_other_kinds() {
+    let manifest = "kind: Pod\napiVersion: v1\n";
+    let discovery = discover(
+        &Checkout::in_memory([
+            ("apps/a/pod.yaml", manifest),
+            ("apps/a/.hidden.yaml", manifest),
+            ("apps/a/README.md", "x"),
+            ("apps/a/crds/one.yml", manifest),
+            ("apps/a/crds/two.json", "{}"),
+            ("apps/a/chart/Chart.yaml", "name: x"),
+            ("apps/a/chart/templates/x.yaml", manifest),
+            ("apps/lib/Chart.yaml", "type: library"),
+            ("apps/lib/templates/x.yaml", manifest),
+            ("apps/j/x.json", "{\"apiVersion\": \"v1\",\n \"kind\": \"Pod\"}"),
+        ]),
+        "infra",
+    )
+    .unwrap_or_default();
+    assert_eq!(names(&discovery), ["a", "j"]);
+    let AppKind::Manifests { files, .. } = &discovery.apps[0].kind else {
+        panic!("{:?}", discovery.apps[0].kind)
+    };
+    assert_eq!(
+        files,
+        &["apps/a/crds/one.yml", "apps/a/crds/two.json", "apps/a/pod.yaml"]
+    );
+}
+
+#[test]
+fn values_files_of_a_chart_are_files_of_the_commit() {
+    let chart = |helm: &str| {
+        discover(
+            &Checkout::in_memory([
+                (
+                    "driftless.yaml",
+                    format!("apps:\n  web: {{ path: charts/web, helm: {helm} }}\n").as_str(),
+                ),
+                ("charts/web/Chart.yaml", "name: web"),
+                ("env/prod.yaml", "a: 1"),
+            ]),
+            "infra",
+        )
+        .unwrap_or_else(|found| panic!("{found}"))
+    };
+    let fine = chart("{ values: [../../env/prod.yaml], release: blue }");
+    assert_eq!(
+        fine.app("web").map(|app| app.kind.clone()),
+        Some(AppKind::Chart {
+            folder: "charts/web".to_owned(),
+            helm: Helm {
+                values: vec!["env/prod.yaml".to_owned()],
+                release: Some("blue".to_owned())
+            }
+        })
+    );
+    for (helm, message) in [
+        (
+            "{ values: [prod.yaml] }",
+            "`charts/web/prod.yaml` is not in the commit",
+        ),
+        ("{ values: [../../../prod.yaml] }", "outside the repository"),
+        ("{ release: My_App }", "is not a name of a Helm release"),
+        ("{ set: { a: 1 } }", "unknown field `set`"),
+    ] {
+        let shown = chart(helm).broken[0].diagnostics.to_string();
+        assert!(shown.contains(message), "{helm}: {shown}");
+    }
 }
