@@ -6,11 +6,6 @@ codes! {
 list of objects (`kind: List` with `items`). A file in which no document looks like an object is left out with a
 warning; a document that stands among objects and is none is an error, because it is far more often a mistake.
 ";
-    OBJECT_TWICE = 802, "object-twice", "an object is declared twice",
-"Two documents have the same group, kind, namespace and name. Only one of them could be live, and which one would hang on
-the order of files. Both places are shown: remove one, or rename it. The API version is not part of an object's
-identity: `apps/v1` and `apps/v1beta1` name the same Deployment.
-";
     OBJECT_NAME = 803, "object-name", "an object's name is not valid",
 "Names of objects are DNS names: lower-case letters, digits and `-` (for most kinds also `.`), starting and ending with a
 letter or digit; at most 253 characters, namespaces and Services at most 63. Names of roles and bindings may hold any
@@ -63,11 +58,6 @@ which of them is to run where cannot be guessed. Say it in a `driftless.yaml`, w
 "Kustomizations are rendered by `kustomize` (or, where that is missing, by `kubectl kustomize`), charts by `helm`. The program
 was not found on the PATH of Driftless. Install it on the machine (or in the image) that runs Driftless;
 `driftless doctor` shows what is found. Other apps are not affected, and nothing of this app is changed.
-";
-    RENDER_FAILED = 821, "renderer-failed", "kustomize or helm reports an error",
-"The tool that renders the app ended with an error, and its last lines are shown. Where it names a file and a line, that
-is the place. The same command by hand shows the same error: `kustomize build --load-restrictor
-LoadRestrictionsRootOnly FOLDER`, or `helm template RELEASE FOLDER --include-crds -f VALUES`.
 ";
     RENDER_REMOTE = 822, "remote-base", "a kustomization or chart refers to the network",
 "Rendering has no network: what runs is what the commit says, today and at a rollback. A remote base (`https://…`,
