@@ -9,7 +9,7 @@ use super::plan::now;
 use super::session::{Access, Session, block_on};
 use super::{CommandError, Context};
 use crate::clock::Timestamp;
-use crate::engine::{Stand, look, stand};
+use crate::engine::{Stand, look, sightings, stand};
 use crate::plan::{Action, Change, FieldDiff};
 use crate::render::App;
 use crate::report::Exit;
@@ -132,7 +132,7 @@ async fn compare(session: &Session, app: &App) -> Result<Compared, CommandError>
                 first_seen: look
                     .state
                     .drift
-                    .get(&format!("{resource} {}", field.field))
+                    .get(&sightings::name(change, &field.field))
                     .copied(),
                 file: field.place.as_ref().map(|place| place.file.to_string()),
                 line: field.place.as_ref().map(|place| place.line),

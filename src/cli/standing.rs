@@ -3,13 +3,15 @@
 //! In: a [`Session`]. Out: [`Standing`]s, worst first. Guaranteed: what can't be read is `unknown`, never "empty"; nothing is
 //! written. Must not: print.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::error::CommandError;
 use super::session::Session;
 use super::subject::{InGit, Subject};
 use crate::clock::{Clock as _, SystemClock, Timestamp};
-use crate::engine::{Look, Stand, look, stand};
+use crate::engine::{Look, Stand, look, sightings, stand};
 use crate::health::Verdict;
 use crate::history::{AppState, Hold, Phase, Summary};
 use crate::report::text::Role;
@@ -105,6 +107,9 @@ pub struct Standing {
     pub error: Option<String>,
     /// What was changed outside Git, as `service/api restart`.
     pub drift: Vec<String>,
+    /// Since when, by the same names: as the engine tells, else when `serve` first saw it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub drift_since: BTreeMap<String, Timestamp>,
     pub services: Vec<ServiceView>,
 }
 
@@ -221,6 +226,7 @@ impl Standing {
                 .as_ref()
                 .map(|error| format!("[{}] {}", error.code, error.text)),
             drift: Vec::new(),
+            drift_since: BTreeMap::new(),
             services: Vec::new(),
         }
     }
@@ -237,17 +243,8 @@ impl Standing {
         {
             self.blocked = Some(format!("[{}] {}", blocked.code, blocked.text));
         }
-        for change in &stood.drift {
-            if change.fields.is_empty() {
-                self.drift.push(change.key.to_string());
-            }
-            self.drift.extend(
-                change
-                    .fields
-                    .iter()
-                    .map(|field| format!("{} {}", change.key, field.field)),
-            );
-        }
+        self.drift = sightings::names(&stood.drift);
+        self.drift_since = stood.drift_since(&look.state);
         self.services = stood
             .services
             .iter()

@@ -178,7 +178,11 @@ fn detail(one: &Standing, now: &Now) -> Text {
         }
     }
     for field in &one.drift {
-        text.push(fact("drift").span(Role::Change, field.as_str()));
+        let line = fact("drift").span(Role::Change, field.as_str());
+        text.push(match one.drift_since.get(field) {
+            Some(since) => line.plain(format!("  since {}", now.ago(*since))),
+            None => line,
+        });
     }
     let column = one
         .services

@@ -126,16 +126,19 @@ fn answer(standing: &Standing, state: &AppState) -> Answer {
             "Git has it no more".to_owned(),
             vec![format!("driftless down {app}     removes it; volumes stay")],
         ),
-        Sync::Drifted => to(
-            format!(
-                "live state was changed outside Git: {}",
-                standing.drift.join(", ")
-            ),
-            vec![
-                format!("driftless apply {app}     puts it right"),
-                format!("driftless drift {app}     shows it field by field"),
-            ],
-        ),
+        Sync::Drifted => Answer {
+            since: standing.drift_since.values().min().copied(),
+            ..to(
+                format!(
+                    "live state was changed outside Git: {}",
+                    standing.drift.join(", ")
+                ),
+                vec![
+                    format!("driftless apply {app}     puts it right"),
+                    format!("driftless drift {app}     shows it field by field"),
+                ],
+            )
+        },
         Sync::Behind => to(
             "Git wants something that was not applied yet".to_owned(),
             vec![format!("driftless apply {app}")],

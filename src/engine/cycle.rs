@@ -27,8 +27,8 @@ use super::endings::{
 };
 use super::look::{Look, look, mask_of};
 use super::stage::{Bench, Passed, save, since};
-use super::way_back;
 use super::world::{Turn, World};
+use super::{sightings, stand, way_back};
 
 /// How often a run heals what a person keeps changing while it is judged, before it gives up.
 const JUDGE_AGAIN: usize = 3;
@@ -134,8 +134,10 @@ async fn forward(bench: &Bench<'_>, look: Look, notes: &mut Notes) -> End {
         return no_change(bench, state, &observed);
     }
     if !new && turn.options.report_drift && !state.phase.in_flight() {
-        let fields = drifted_fields(plan);
-        return End::Drifted { fields };
+        sightings::note(bench, state, &stand::drift(plan, false));
+        return End::Drifted {
+            fields: drifted_fields(plan),
+        };
     }
     let number = match candidate(bench, &state, plan, effective.as_ref()) {
         Ok(number) => number,

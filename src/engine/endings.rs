@@ -8,13 +8,14 @@ use std::time::Duration;
 use crate::gate::{self, ApprovedPlan, Permit};
 use crate::history::{AppState, BlockedBy, HeldBy, Hold, Phase, Write};
 use crate::names::Digest;
-use crate::plan::{Moved, Plan, ProblemKind};
+use crate::plan::{Change, Moved, Plan, ProblemKind};
 use crate::release::{Outcome, Record};
 use crate::render::model::Project;
 use crate::report::{End, Failure, Frozen, HeldRelease, Obstacle, Stage};
 use crate::settle::Evidence;
 
 use super::look::{Look, LookError};
+use super::sightings;
 use super::stage::{Bench, save};
 use super::world::Turn;
 
@@ -90,22 +91,13 @@ pub(super) fn changed_fields(plan: &Plan) -> Vec<String> {
 }
 
 pub(super) fn drifted_fields(plan: &Plan) -> Vec<String> {
-    plan.changes
+    let acting: Vec<Change> = plan
+        .changes
         .iter()
         .filter(|change| change.acts())
-        .flat_map(|change| {
-            let fields: Vec<String> = change
-                .fields
-                .iter()
-                .map(|field| format!("{} {}", change.key, field.field))
-                .collect();
-            if fields.is_empty() {
-                vec![change.key.to_string()]
-            } else {
-                fields
-            }
-        })
-        .collect()
+        .cloned()
+        .collect();
+    sightings::names(&acting)
 }
 
 pub(super) fn frozen(look: &Look, hold: &Hold) -> End {

@@ -13,6 +13,7 @@ pub mod world;
 pub mod snapshot;
 pub mod inventory;
 pub mod look;
+pub mod sightings;
 pub mod stand;
 mod stage;
 mod way_back;

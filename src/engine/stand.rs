@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::clock::Timestamp;
 use crate::health::{Cause as HealthCause, CauseKind, Verdict};
-use crate::history::Phase;
+use crate::history::{AppState, Phase};
 use crate::live::world::{Container, Inventory, Observed};
 use crate::names::{Kind, ServiceName};
 use crate::plan::{Action, Blocked, Cause, Change, FieldDiff, Moved, Plan};
@@ -17,6 +17,7 @@ use crate::render::Desired;
 use crate::settle;
 
 use super::look::{Look, LookError, desired_of, look_at_release};
+use super::sightings::{self, Sightings};
 use super::stage::{serving, subjects};
 use super::world::{Turn, World};
 
@@ -61,6 +62,22 @@ impl Stand {
             .filter(|container| container.service == *change.key.name && !container.running())
             .filter_map(|container| container.finished_at)
             .max()
+    }
+
+    /// Since when each drifted thing is as it is, as far as it is known: as the engine tells, else when it was first seen.
+    pub fn drift_since(&self, state: &AppState) -> Sightings {
+        let mut all: Sightings = sightings::names(&self.drift)
+            .into_iter()
+            .filter_map(|name| state.drift.get(&name).map(|since| (name, *since)))
+            .collect();
+        for change in &self.drift {
+            for field in &change.fields {
+                if let Some(since) = self.since(change, field) {
+                    all.insert(sightings::name(change, &field.field), since);
+                }
+            }
+        }
+        all
     }
 }
 
@@ -111,7 +128,7 @@ fn base(turn: &Turn, world: &World, look: &Look) -> Result<Option<Record>, LookE
 }
 
 /// Changes of a plan towards what should run now that somebody outside Git is the cause of.
-fn drift(plan: &Plan, frozen: bool) -> Vec<Change> {
+pub(super) fn drift(plan: &Plan, frozen: bool) -> Vec<Change> {
     plan.changes
         .iter()
         .filter(|change| {

@@ -12,7 +12,7 @@ use crate::gate::{self, ApprovedPlan, Permit};
 use crate::history::{AppState, HeldBy, Hold, Phase, StoreError, Write};
 use crate::live::world::{Inventory, Observed};
 use crate::names::{Digest, Kind};
-use crate::plan::Plan;
+use crate::plan::{Change, Plan};
 use crate::progress::{Event, Stage as Shown};
 use crate::release::{Outcome, Record};
 use crate::report::{End, Obstacle, RolledBack, Run};
@@ -24,6 +24,7 @@ use super::endings::{cause_line, changed_fields, disturbed, freeze, held, incide
 use super::look::{Look, LookError, desired_of, look, look_at_release, mask_of};
 use super::stage::{Bench, Passed, save, since};
 use super::world::{Turn, World};
+use super::{sightings, stand};
 
 /// Puts the stable release `to` back after `failed` failed its gate.
 #[expect(
@@ -263,7 +264,7 @@ pub(super) async fn stay(
     let idle = !plan.changes.iter().any(|change| change.acts());
     let report_only = bench.turn.options.report_drift && !resuming;
     if !resuming && (idle || report_only) {
-        note_held(bench, look);
+        note_held(bench, look, &stand::drift(&plan, false));
         return End::Held {
             held: held(&hold, Some(record)),
             healed: 0,
@@ -356,17 +357,19 @@ async fn heal(
     }
 }
 
-fn note_held(bench: &Bench<'_>, look: &Look) {
-    if look.state.last_seen.as_ref() == Some(&bench.turn.commit.revision) && look.state.phase == Phase::Held {
-        return;
-    }
-    let state = AppState {
+/// Saved only when it says something new: a poll that finds it held as before writes nothing.
+fn note_held(bench: &Bench<'_>, look: &Look, drift: &[Change]) {
+    let mut state = AppState {
         phase: Phase::Held,
         last_seen: Some(bench.turn.commit.revision.clone()),
         last_error: None,
         failures: 0,
         ..look.state.clone()
     };
+    let seen = look.state.last_seen == state.last_seen && look.state.phase == Phase::Held;
+    if !sightings::sight(&mut state, drift, bench.world.clock.now()) && seen {
+        return;
+    }
     if let Err(error) = bench.world.history.save_state(&bench.turn.key, &state) {
         tracing::warn!(app = %bench.turn.key.app, "the state can't be saved: {error}");
     }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::support::driftless::{Running, TestEnv};
 use crate::support::engine::Engine;
 use crate::support::repo::Repo;
+use crate::support::scene::Scene;
 use crate::support::wait_until;
 
 const SOON: Duration = Duration::from_secs(60);
@@ -129,6 +130,40 @@ on_engines! {
         assert!(took < Duration::from_secs(10), "the fix waited {took:?}");
         let said = loop_.stderr();
         assert!(!said.contains("release 2 is stable") && !said.contains("rolled back"), "{said}");
+        drop(loop_.terminate(SOON));
+    }
+
+    fn reported_drift_keeps_the_time_it_was_first_seen(engine) {
+        let scene = Scene::with_rules(engine, "drift: report, health: { bake: 1s }", "services:\n  web:\n    image: web:1\n    restart: always\n");
+        let mut loop_ = scene.env.start(&scene.repo.path(), &["serve", "--interval", "1s"]);
+        loop_.wait_to_say("release 1 is stable", SOON);
+        let id = scene.serving("web").id;
+        let looks = || scene.proxy.count("GET", "/volumes");
+        let two_more_ticks = || {
+            let seen = looks();
+            wait_until("two more ticks", SOON, || looks() >= seen + 2);
+        };
+        drop(engine.docker(&["update", "--restart", "no", &id]).success());
+        wait_until("the drift is noted", SOON, || !scene.story().0.drift.is_empty());
+        let first = scene.story().0.drift;
+        assert_eq!(first.keys().collect::<Vec<_>>(), ["service/web restart"]);
+        scene.proxy.clear();
+        two_more_ticks();
+        assert_eq!(scene.story().0.drift, first, "a later look does not make it younger");
+        scene.proxy.assert_read_only();
+        drop(scene.run(&["drift"]).code(1).says("first seen "));
+        let told = scene.run(&["drift", "-o", "json"]).code(1).json();
+        let since = &told["items"][0]["changes"][0]["fields"][0]["firstSeen"];
+        assert_eq!(*since, first["service/web restart"].to_string());
+        let status = scene.run(&["status", &scene.app, "-o", "json"]).json();
+        assert_eq!(status["items"][0]["driftSince"]["service/web restart"], *since, "{status:#}");
+        // What is put right is forgotten, and what stops later is told by the engine.
+        drop(engine.docker(&["update", "--restart", "always", &id]).success());
+        wait_until("it is forgotten", SOON, || scene.story().0.drift.is_empty());
+        drop(engine.docker(&["stop", "-t", "0", &id]).success());
+        let told = scene.run(&["drift", "-o", "json"]).code(1).json();
+        let field = &told["items"][0]["changes"][0]["fields"][0];
+        assert!(field["field"] == "state" && field["since"].is_string(), "{told:#}");
         drop(loop_.terminate(SOON));
     }
 
