@@ -54,28 +54,25 @@ impl Version {
 /// ```
 macro_rules! on_engines {
     ($($(#[$meta:meta])* fn $name:ident($engine:ident) $body:block)*) => {$(
+        // Beside its module and not in it: there it sees what its file imports.
+        $(#[$meta])*
+        fn $name($engine: &'static $crate::support::engine::Engine) $body
+
         mod $name {
-            #[expect(clippy::allow_attributes, reason = "whether a body uses its file's imports differs from law to law")]
-            #[allow(unused_imports, reason = "a body may need nothing from its file")]
-            use super::*;
-
-            $(#[$meta])*
-            fn law($engine: &'static $crate::support::engine::Engine) $body
-
             #[test]
             fn engine_20() {
-                law($crate::support::engine::Engine::shared($crate::support::engine::Version::V20));
+                super::$name($crate::support::engine::Engine::shared($crate::support::engine::Version::V20));
             }
 
             #[test]
             fn engine_28() {
-                law($crate::support::engine::Engine::shared($crate::support::engine::Version::V28));
+                super::$name($crate::support::engine::Engine::shared($crate::support::engine::Version::V28));
             }
 
             #[cfg(feature = "engine-29")]
             #[test]
             fn engine_29() {
-                law($crate::support::engine::Engine::shared($crate::support::engine::Version::V29));
+                super::$name($crate::support::engine::Engine::shared($crate::support::engine::Version::V29));
             }
         }
     )*};
