@@ -8,7 +8,7 @@ use similar::TextDiff;
 
 use super::args::Format;
 use super::planned::{Plans, acts};
-use super::session::{Access, Session, block_on};
+use super::session::block_on;
 use super::style;
 use super::{CommandError, Context};
 use crate::engine::look::{desired_of, mask_of};
@@ -48,16 +48,7 @@ struct Difference {
 /// Runs the verb.
 pub fn run(args: &Args, context: &mut Context) -> Result<Exit, CommandError> {
     block_on(async {
-        let session = match &args.local {
-            Some(folder) => Session::open_local(context, folder, "diff").await?,
-            None => Session::open(context, Access::Read, "diff").await?,
-        };
-        let apps = session.apps(&args.apps)?;
-        let mut plans = Plans::make(&session, apps, "diff", |app| {
-            session.options(app, args.scope.prune, args.scope.adopt)
-        })
-        .await;
-        plans.broken.extend(session.broken(&args.apps));
+        let (_, plans) = Plans::read(context, "diff", &args.apps, args.local.as_deref(), &args.scope).await?;
         let differing: Vec<Difference> = plans
             .planned
             .iter()

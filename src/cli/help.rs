@@ -61,6 +61,13 @@ const CHANGES: &[Exit] = &[
     Exit::GaveUpWaiting,
     Exit::Interrupted,
 ];
+const ACTS: &[Exit] = &[
+    Exit::Done,
+    Exit::Usage,
+    Exit::Target,
+    Exit::ApplyFailed,
+    Exit::Refused,
+];
 const STORES: &[Exit] = &[Exit::Done, Exit::Usage, Exit::Refused];
 const LOCAL: &[Exit] = &[Exit::Done, Exit::Usage];
 
@@ -72,17 +79,7 @@ const DAILY: &[About] = &[
     about("drift", drift::EXAMPLES, COMPARES),
     about("history", history::EXAMPLES, LOCAL),
     about("logs", logs::EXAMPLES, &[Exit::Done, Exit::Usage, Exit::Target]),
-    about(
-        "restart",
-        restart::EXAMPLES,
-        &[
-            Exit::Done,
-            Exit::Usage,
-            Exit::Target,
-            Exit::ApplyFailed,
-            Exit::Refused,
-        ],
-    ),
+    about("restart", restart::EXAMPLES, ACTS),
     about(
         "wait",
         wait::EXAMPLES,
@@ -95,28 +92,8 @@ const TROUBLE: &[About] = &[
     about("retry", retry::EXAMPLES, CHANGES),
     about("suspend", suspend::EXAMPLES, STORES),
     about("resume", resume::EXAMPLES, STORES),
-    about(
-        "takeover",
-        takeover::EXAMPLES,
-        &[
-            Exit::Done,
-            Exit::Usage,
-            Exit::Target,
-            Exit::ApplyFailed,
-            Exit::Refused,
-        ],
-    ),
-    about(
-        "down",
-        down::EXAMPLES,
-        &[
-            Exit::Done,
-            Exit::Usage,
-            Exit::Target,
-            Exit::ApplyFailed,
-            Exit::Refused,
-        ],
-    ),
+    about("takeover", takeover::EXAMPLES, ACTS),
+    about("down", down::EXAMPLES, ACTS),
 ];
 const SET_UP: &[About] = &[
     about(

@@ -6,7 +6,7 @@ use clap::Args as ClapArgs;
 
 use super::args::{Format, Prune, Scope};
 use super::planned::{Plans, SavedApp, SavedPlan};
-use super::session::{Access, Session, block_on};
+use super::session::{Session, block_on};
 use super::{CommandError, Context};
 use crate::clock::{Clock as _, SystemClock};
 use crate::report::Exit;
@@ -52,16 +52,8 @@ pub fn now() -> Now {
 /// Runs the verb.
 pub fn run(args: &Args, context: &mut Context) -> Result<Exit, CommandError> {
     block_on(async {
-        let session = match &args.local {
-            Some(folder) => Session::open_local(context, folder, "plan").await?,
-            None => Session::open(context, Access::Read, "plan").await?,
-        };
-        let apps = session.apps(&args.apps)?;
-        let mut plans = Plans::make(&session, apps, "plan", |app| {
-            session.options(app, args.scope.prune, args.scope.adopt)
-        })
-        .await;
-        plans.broken.extend(session.broken(&args.apps));
+        let (session, plans) =
+            Plans::read(context, "plan", &args.apps, args.local.as_deref(), &args.scope).await?;
         show(&session, &plans, context)?;
         if let Some(file) = &args.out {
             save(&session, &plans, args, context, file)?;

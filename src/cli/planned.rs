@@ -3,11 +3,15 @@
 //! In: a [`Session`] and the apps in scope. Out: [`Planned`] for each, and what could not be planned. Guaranteed: one bad app
 //! stops no other; a saved plan holds nothing executable (decision 6). Must not: change anything.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
+use super::Context;
+use super::args::Scope;
 use super::error::CommandError;
 use super::output::Output;
-use super::session::Session;
+use super::session::{Access, Session};
 use crate::engine::{Expected, Look, Options, Turn, look};
 use crate::live::world::Target as _;
 use crate::names::{AppName, Digest, Revision, SourceId};
@@ -98,6 +102,27 @@ impl Plans {
             }
         }
         plans
+    }
+
+    /// What a reading verb shows: a commit, or the files of a folder as they are, compared with live state.
+    pub async fn read(
+        context: &Context,
+        verb: &str,
+        names: &[String],
+        local: Option<&Path>,
+        scope: &Scope,
+    ) -> Result<(Session, Self), CommandError> {
+        let session = match local {
+            Some(folder) => Session::open_local(context, folder, verb).await?,
+            None => Session::open(context, Access::Read, verb).await?,
+        };
+        let apps = session.apps(names)?;
+        let mut plans = Self::make(&session, apps, verb, |app| {
+            session.options(app, scope.prune, scope.adopt)
+        })
+        .await;
+        plans.broken.extend(session.broken(names));
+        Ok((session, plans))
     }
 
     /// The worst exit code of what could not be planned, [`Exit::Done`] if everything was.

@@ -162,15 +162,15 @@ fn network_body(network: &Network) -> Map<String, Value> {
     body
 }
 
-fn spec_of_network(network: &Network) -> Digest {
-    let mut body = network_body(network);
-    let labels: BTreeMap<&String, &String> = network
-        .labels
-        .iter()
-        .map(|(name, text)| (name, &text.value))
-        .collect();
+/// The digest of what the project itself asks for: its settings and its own labels, none of ours.
+fn spec_of(kind: &str, mut body: Map<String, Value>, own: &BTreeMap<String, Text>) -> Digest {
+    let labels: BTreeMap<&String, &String> = own.iter().map(|(name, text)| (name, &text.value)).collect();
     body.insert("Labels".to_owned(), json!(labels));
-    spec::of_request("network", &Value::Object(body))
+    spec::of_request(kind, &Value::Object(body))
+}
+
+fn spec_of_network(network: &Network) -> Digest {
+    spec_of("network", network_body(network), &network.labels)
 }
 
 fn volume_body(volume: &Volume) -> Map<String, Value> {
@@ -186,14 +186,7 @@ fn volume_body(volume: &Volume) -> Map<String, Value> {
 }
 
 fn spec_of_volume(volume: &Volume) -> Digest {
-    let mut body = volume_body(volume);
-    let labels: BTreeMap<&String, &String> = volume
-        .labels
-        .iter()
-        .map(|(name, text)| (name, &text.value))
-        .collect();
-    body.insert("Labels".to_owned(), json!(labels));
-    spec::of_request("volume", &Value::Object(body))
+    spec_of("volume", volume_body(volume), &volume.labels)
 }
 
 fn change(kind: Kind, key: &str, action: Action, cause: Cause) -> Change {

@@ -216,6 +216,12 @@ impl<'a> Turn<'a> {
             && image == Some(&container.image_id)
     }
 
+    /// The parked container that is this very release's.
+    fn parked(&self, index: u32) -> Option<&'a Container> {
+        let mut all = self.group.parked.iter().copied();
+        all.find(|parked| parked.index == index && self.matches(parked))
+    }
+
     fn container(&mut self, decided: &mut Decided, index: u32) {
         let promoted = self
             .group
@@ -245,12 +251,7 @@ impl<'a> Turn<'a> {
             self.fields.push(self.state_field("removed", "running"));
         }
         let before_start = self.before_start(decided, None);
-        let parked = self
-            .group
-            .parked
-            .iter()
-            .find(|parked| parked.index == index && self.matches(parked))
-            .copied();
+        let parked = self.parked(index);
         let ids = self.parent_ids.clone();
         let resolve = |name: &str| ids.get(name).cloned();
         let new = self.making(index, before_start, &resolve);

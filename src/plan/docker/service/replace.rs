@@ -16,13 +16,7 @@ impl<'a> Turn<'a> {
     ) {
         let rolling_back = self.scene.stance.roll_back_from.is_some();
         let fate = self.fate(index, old);
-        let parked = self
-            .group
-            .parked
-            .iter()
-            .find(|parked| parked.index == index && self.matches(parked))
-            .copied();
-        let parked = parked.filter(|_| rolling_back || !old.running());
+        let parked = self.parked(index).filter(|_| rolling_back || !old.running());
         let before_start = self.before_start(decided, Some(old));
         let ids = self.parent_ids.clone();
         let resolve = |name: &str| ids.get(name).cloned();
