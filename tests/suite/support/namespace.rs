@@ -195,6 +195,7 @@ impl<'c> Namespace<'c> {
 }
 
 impl Drop for Namespace<'_> {
+    #[expect(clippy::print_stderr, reason = "what a failing test shows")]
     fn drop(&mut self) {
         if std::thread::panicking() {
             let seen = self.kubectl(&["get", "all,events", "--output", "wide"]);
