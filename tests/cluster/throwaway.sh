@@ -33,13 +33,14 @@ done
 
 dir=$(mktemp -d /tmp/driftless-cluster.XXXXXX); chmod 755 "$dir"
 exec 8>"$dir/lock"; flock 8
-cluster= child= node=
+cluster= child= node= lock=
 finish() {
   trap '' TERM INT HUP
   for process in $child $cluster; do kill -KILL "$process" 2>/dev/null || true; done
   for process in $child $cluster; do wait "$process" 2>/dev/null || true; done
   # The kernel takes the link away with the namespace, but not at once.
   [ "$node" != yes ] || ! [ -s "$dir/slot" ] || ip link del "driftless$(cat "$dir/slot")" 2>/dev/null || true
+  [ -z "$lock" ] || rm -f "$lock"
   discard "$dir"
 }
 trap finish EXIT
@@ -66,7 +67,7 @@ for slot in {1..250} none; do
     ip -o addr | grep -qF " 10.77.$slot." && continue
     ip link add "driftless$slot" type veth peer name eth0 netns "$pid" 2>/dev/null && break   # the name can be taken only once
   else
-    exec 7>"/tmp/driftless-cluster-slot-$slot"; flock -n 7 && break
+    exec 7>"/tmp/driftless-cluster-slot-$slot"; flock -n 7 && { lock=/tmp/driftless-cluster-slot-$slot; break; }
   fi
 done
 [ "$slot" != none ] || { echo "no slot for a cluster is free" >&2; exit 1; }
