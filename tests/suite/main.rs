@@ -26,6 +26,7 @@ mod laws_secrets;
 mod laws_recovery;
 mod laws_release;
 mod layering;
+mod manifests;
 mod pages;
 mod serve;
 mod source;

@@ -12,6 +12,7 @@
 //! # Hooks and waves
 //! See [`hooks`].
 
+mod expanded;
 mod flatten;
 mod hooks;
 mod names;
@@ -29,6 +30,7 @@ use crate::names::ObjectKey;
 use crate::secret::Mask;
 use crate::source::{Checkout, RepoPath};
 
+pub use expanded::expanded;
 pub use names::is_subdomain;
 
 /// What reading gave.
@@ -48,6 +50,12 @@ pub struct Read {
 pub trait Origins {
     /// The place of the object `key`, whose document begins at `line` (1-based) of the output.
     fn origin(&self, line: u32, key: &ObjectKey) -> Option<Place>;
+
+    /// The object as a file of the repository has it, where it is known: its fields are taken for those of the output where
+    /// they are equal.
+    fn source(&self, _key: &ObjectKey) -> Option<&Node> {
+        None
+    }
 }
 
 /// Reads the files of [`AppKind::Manifests`](super::app::AppKind::Manifests) from the commit.
@@ -274,8 +282,13 @@ impl<'a> Reader<'a> {
             return;
         }
         self.places.note(path.as_str(), place.clone());
-        if self.origins.is_none() {
-            fields(&mut self.places, &mut path, node);
+        match self.origins {
+            None => fields(&mut self.places, &mut path, node),
+            Some(origins) => {
+                if let Some(source) = origins.source(key) {
+                    equal_fields(&mut self.places, &mut path, node, source);
+                }
+            }
         }
     }
 }
@@ -301,6 +314,41 @@ fn fields(places: &mut Places, path: &mut String, node: &Node) {
                 path.push_str(&at.to_string());
                 places.note(path.as_str(), item.span.place());
                 fields(places, path, item);
+                path.truncate(length);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Notes the places of a source's fields that the output has with the same value.
+fn equal_fields(places: &mut Places, path: &mut String, node: &Node, source: &Node) {
+    let length = path.len();
+    match (&node.value, &source.value) {
+        (Value::Mapping(mapping), Value::Mapping(written)) => {
+            for item in mapping {
+                let Some(from) = written.item(&item.key.value) else {
+                    continue;
+                };
+                path.push('/');
+                path.push_str(&item.key.value.replace('~', "~0").replace('/', "~1"));
+                if item.value.scalar.is_none() {
+                    places.note(path.as_str(), from.key.span.place());
+                    equal_fields(places, path, &item.value, &from.value);
+                } else if item.value.value == from.value.value {
+                    places.note(path.as_str(), from.value.span.place());
+                }
+                path.truncate(length);
+            }
+        }
+        (Value::Sequence(items), Value::Sequence(written)) => {
+            for (at, (item, from)) in items.iter().zip(written).enumerate() {
+                path.push('/');
+                path.push_str(&at.to_string());
+                if item.scalar.is_none() || item.value == from.value {
+                    places.note(path.as_str(), from.span.place());
+                }
+                equal_fields(places, path, item, from);
                 path.truncate(length);
             }
         }
