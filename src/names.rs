@@ -95,9 +95,17 @@ name_type!(
     |raw| is_label(raw, &['-', '_', '.'])
 );
 name_type!(
-    /// A Compose service name (compose-spec: `^[a-zA-Z0-9._-]+$`).
+    /// What is judged and watched of an app: a Compose service (compose-spec: `^[a-zA-Z0-9._-]+$`), or a Kubernetes object
+    /// as `Deployment/web` ([`ServiceName::of_object`]).
     ServiceName, "service name", "it may hold only letters, digits, `-`, `_` and `.` (128 at most)",
-    |raw| (1..=128).contains(&raw.len()) && raw.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+    |raw| {
+        let plain = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+        // An object's kind starts with a capital letter, and no Compose service has a slash.
+        match raw.split_once('/') {
+            Some((kind, rest)) => kind.starts_with(|c: char| c.is_ascii_uppercase()) && plain(kind) && !rest.is_empty(),
+            None => raw.len() <= 128 && plain(raw),
+        }
+    }
 );
 name_type!(
     /// A Compose project name (compose-spec: lower case, digits, `-`, `_`, starting with a letter or digit).
@@ -124,6 +132,18 @@ name_type!(
     Revision, "commit id", "it must be 40 hexadecimal digits",
     |raw| raw.len() == 40 && raw.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase())
 );
+
+impl ServiceName {
+    /// The name under which an object is judged: `Deployment/web`, with the namespace where it is not the app's own.
+    pub fn of_object(key: &ObjectKey, namespace: &str) -> Self {
+        Self(key.within(namespace).into())
+    }
+
+    /// Whether it names a Kubernetes object.
+    pub fn is_object(&self) -> bool {
+        self.0.contains('/')
+    }
+}
 
 impl Revision {
     /// The first seven digits, as Git shows them.
@@ -203,6 +223,8 @@ pub enum Kind {
     Secret,
     /// A Compose service: all its containers.
     Service,
+    /// A Kubernetes object; the name is `Deployment/web`.
+    Object,
 }
 
 impl fmt::Display for Kind {
@@ -213,6 +235,7 @@ impl fmt::Display for Kind {
             Kind::Config => "config",
             Kind::Secret => "secret",
             Kind::Service => "service",
+            Kind::Object => "object",
         })
     }
 }
@@ -238,6 +261,9 @@ impl ResourceKey {
 
 impl fmt::Display for ResourceKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.kind == Kind::Object {
+            return f.pad(&self.name);
+        }
         f.pad(&format!("{}/{}", self.kind, self.name))
     }
 }
@@ -265,6 +291,16 @@ impl ObjectKey {
             kind: kind.into(),
             namespace: namespace.filter(|text| !text.is_empty()).map(Into::into),
             name: name.into(),
+        }
+    }
+}
+
+impl ObjectKey {
+    /// As people write it where `namespace` is understood: `Deployment/web`.
+    pub fn within(&self, namespace: &str) -> String {
+        match &self.namespace {
+            Some(own) if &**own != namespace => format!("{}/{own}/{}", self.kind, self.name),
+            _ => format!("{}/{}", self.kind, self.name),
         }
     }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::names::{AppKey, Digest, Revision, ServiceName};
 use crate::render::app::Rules;
-use crate::render::{Places, Project};
+use crate::render::{Bundle, Places, Project};
 
 /// One release of one app.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,6 +44,9 @@ pub struct Record {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
     pub project: Project,
+    /// The objects of an app that goes to a cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<Bundle>,
     pub rules: Rules,
     pub places: Places,
     /// Every secret value that went in, for cleaning free text later.

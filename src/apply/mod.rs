@@ -8,8 +8,10 @@
 //! Must not: decide. What to do on failure is `settle`'s and `rollback`'s work.
 
 pub mod files;
+mod objects;
 mod wait;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -23,8 +25,10 @@ use crate::health::Cause;
 use crate::journal::{Ending, Intent, Journal, JournalError};
 use crate::live::LiveError;
 use crate::live::docker::op::{ContainerRef, Op};
-use crate::live::world::{Container, ContainerId, Symbols, Target};
-use crate::names::{AppKey, ResourceKey, RunId};
+use crate::live::Reach;
+use crate::live::kubernetes::world as kubernetes;
+use crate::live::world::{Container, ContainerId, Symbols};
+use crate::names::{AppKey, Digest, ObjectKey, ResourceKey, RunId};
 use crate::plan::{Change, Phase, Step};
 use crate::progress::{Event, Progress, Stage};
 use crate::secret::Mask;
@@ -37,7 +41,7 @@ const PULLS_AT_ONCE: usize = 3;
 /// Everything that applying needs besides the plan.
 #[derive(Clone, Copy)]
 pub struct Hands<'a> {
-    pub target: &'a dyn Target,
+    pub target: &'a Reach,
     pub journal: &'a dyn Journal,
     pub clock: &'a dyn Clock,
     pub progress: &'a dyn Progress,
@@ -56,6 +60,18 @@ pub struct Applied {
     pub outcomes: Vec<(ResourceKey, Outcome)>,
     /// What steps made.
     pub symbols: Symbols,
+    /// Objects of a cluster that were applied: the digest of what was sent, and what came of it.
+    pub made: BTreeMap<ObjectKey, (Digest, kubernetes::Applied)>,
+    /// Objects that are gone.
+    pub gone: BTreeSet<ObjectKey>,
+}
+
+/// What steps made so far.
+#[derive(Default)]
+struct Made {
+    symbols: Mutex<Symbols>,
+    objects: Mutex<BTreeMap<ObjectKey, (Digest, kubernetes::Applied)>>,
+    gone: Mutex<BTreeSet<ObjectKey>>,
 }
 
 /// What came of one change.
@@ -176,7 +192,7 @@ pub async fn apply(approved: &ApprovedPlan, phase: Phase, hands: Hands<'_>) -> A
         .iter()
         .filter(|change| change.phase == phase)
         .collect();
-    let symbols = Mutex::new(Symbols::default());
+    let made = Made::default();
     let mut results: Vec<Option<Outcome>> = changes.iter().map(|_| None).collect();
     let mut started = vec![false; changes.len()];
     let mut running = FuturesUnordered::new();
@@ -198,8 +214,8 @@ pub async fn apply(approved: &ApprovedPlan, phase: Phase, hands: Hands<'_>) -> A
                 }
                 Readiness::Ready => {
                     started[index] = true;
-                    let (change, symbols) = (changes[index], &symbols);
-                    running.push(async move { (index, one(&plan.key, change, symbols, hands).await) });
+                    let (change, made) = (changes[index], &made);
+                    running.push(async move { (index, one(&plan.key, change, made, hands).await) });
                 }
             }
         }
@@ -225,9 +241,9 @@ pub async fn apply(approved: &ApprovedPlan, phase: Phase, hands: Hands<'_>) -> A
     drop(running);
     Applied {
         outcomes,
-        symbols: symbols
-            .into_inner()
-            .unwrap_or_else(std::sync::PoisonError::into_inner),
+        symbols: inner(made.symbols),
+        made: inner(made.objects),
+        gone: inner(made.gone),
     }
 }
 
@@ -259,7 +275,13 @@ fn progress_possible(changes: &[&Change], results: &[Option<Outcome>], started: 
         .any(|index| !started[index] && !matches!(readiness(index, changes, results), Readiness::Waits))
 }
 
-async fn one(key: &AppKey, change: &Change, symbols: &Mutex<Symbols>, hands: Hands<'_>) -> Outcome {
+fn inner<T>(mutex: Mutex<T>) -> T {
+    mutex
+        .into_inner()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+async fn one(key: &AppKey, change: &Change, made: &Made, hands: Hands<'_>) -> Outcome {
     if change.steps.is_empty() {
         return Outcome::Kept;
     }
@@ -279,9 +301,18 @@ async fn one(key: &AppKey, change: &Change, symbols: &Mutex<Symbols>, hands: Han
                     text: op.to_string(),
                 });
                 calls += 1;
-                send(key, &change.key, op, symbols, hands).await
+                send(key, &change.key, op, &made.symbols, hands).await
             }
-            Step::Await(awaited) => match wait::until(key, &change.key, awaited, symbols, hands).await {
+            Step::Object(op) => {
+                hands.progress.event(Event::Step {
+                    app: key.app.clone(),
+                    resource: change.key.clone(),
+                    text: op.to_string(),
+                });
+                calls += 1;
+                objects::send(key, &change.key, op, made, hands).await
+            }
+            Step::Await(awaited) => match wait::until(key, &change.key, awaited, made, hands).await {
                 wait::End::Met => Ok(()),
                 wait::End::Stopped => {
                     return Outcome::Cancelled {
@@ -340,7 +371,10 @@ async fn send(
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner)
         .clone();
-    let answer = hands.target.execute(op, &known).await;
+    let answer = match hands.target.engine() {
+        Ok(engine) => engine.execute(op, &known).await,
+        Err(error) => Err(error),
+    };
     let ending = match &answer {
         Ok(receipt) => Ending::Done {
             id: receipt.id.clone(),
@@ -370,6 +404,7 @@ async fn send(
 fn step_text(step: &Step) -> String {
     match step {
         Step::Op(op) => op.to_string(),
+        Step::Object(op) => op.to_string(),
         Step::Await(awaited) => wait::text(awaited),
     }
 }

@@ -4,14 +4,13 @@
 //! container that fails for good ends the wait at once. Must not: change anything.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::time::Duration;
 
-use super::{Hands, Why, pause_before, resolve};
+use super::{Hands, Made, Why, objects, pause_before, resolve};
 use crate::clock::Timestamp;
 use crate::health::{Cause, CauseKind, Expect, Verdict, docker};
 use crate::live::docker::op::ContainerRef;
-use crate::live::world::{Container, ContainerId, Symbols};
+use crate::live::world::{Container, ContainerId};
 use crate::names::{AppKey, ResourceKey};
 use crate::plan::{Await, Condition};
 use crate::progress::Event;
@@ -30,6 +29,8 @@ pub(super) fn text(awaited: &Await) -> String {
         Condition::Healthy { service, .. } => format!("wait until {service} is healthy"),
         Condition::Running { service, .. } => format!("wait until {service} runs"),
         Condition::Completed { service, .. } => format!("wait until {service} has completed"),
+        Condition::ObjectReady { key } => format!("wait until {key} is ready"),
+        Condition::ObjectGone { key } => format!("wait until {key} is gone"),
     }
 }
 
@@ -37,15 +38,22 @@ pub(super) async fn until(
     key: &AppKey,
     resource: &ResourceKey,
     awaited: &Await,
-    symbols: &Mutex<Symbols>,
+    made: &Made,
     hands: Hands<'_>,
 ) -> End {
+    let symbols = &made.symbols;
     let (containers, job, steady, only_running) = match &awaited.condition {
         Condition::Healthy {
             containers, steady, ..
         } => (containers, false, *steady, false),
         Condition::Running { containers, .. } => (containers, false, Duration::ZERO, true),
         Condition::Completed { containers, .. } => (containers, true, Duration::ZERO, false),
+        Condition::ObjectReady { key: object } => {
+            return objects::ready(key, resource, object, awaited, made, hands).await;
+        }
+        Condition::ObjectGone { key: object } => {
+            return objects::gone(key, resource, object, awaited, made, hands).await;
+        }
     };
     let ids: Vec<ContainerId> = containers
         .iter()
@@ -73,7 +81,11 @@ pub(super) async fn until(
         let pause = pause_before(read);
         // Before the reading: a container is up at least this long, however late its answer is looked at.
         let asked = hands.clock.now();
-        match hands.target.inspect(&ids).await {
+        let found = match hands.target.engine() {
+            Ok(engine) => engine.inspect(&ids).await,
+            Err(error) => Err(error),
+        };
+        match found {
             Ok(found) => {
                 let mut unmet = None;
                 for id in &ids {

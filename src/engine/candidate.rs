@@ -54,6 +54,7 @@ pub(super) fn candidate(
         stable_at: None,
         snapshot: Snapshot {
             project: turn.desired.project.clone(),
+            bundle: turn.desired.bundle.clone(),
             rules: turn.desired.rules.clone(),
             places: turn.desired.places.clone(),
             secrets: turn

@@ -252,6 +252,7 @@ pub fn desired_of(record: &Record) -> Desired {
         key: record.key.clone(),
         revision: record.revision.clone(),
         project: record.snapshot.project.clone(),
+        bundle: record.snapshot.bundle.clone(),
         rules: record.snapshot.rules.clone(),
         content: record.content.clone(),
         places: record.snapshot.places.clone(),

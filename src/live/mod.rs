@@ -2,6 +2,8 @@ pub mod docker;
 pub mod kubernetes;
 pub mod ownership;
 pub mod world;
+pub mod reach;
 #[cfg(test)]
 pub mod fake;
+pub use reach::Reach;
 pub use docker::error::{FailureKind, LiveError, Problem, Refusal};

@@ -15,7 +15,9 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::live::LiveError;
 use crate::live::docker::op::{Op, Symbol};
-use crate::names::{AppKey, Digest, InstanceName, ProjectName, Revision, ServiceName, TargetId};
+use crate::live::kubernetes;
+use crate::live::kubernetes::world::OwnedObject;
+use crate::names::{AppKey, Digest, InstanceName, ObjectKey, ProjectName, Revision, ServiceName, TargetId};
 use crate::secret::MASKED;
 
 /// A target, as the loop sees it: read all, do one.
@@ -86,6 +88,8 @@ pub struct Observed {
     pub images: BTreeMap<String, ImageFact>,
     /// Host ports and names held by any container of the engine, ours included.
     pub holders: Vec<Holder>,
+    /// Everything of one app on a cluster. The containers above are then empty.
+    pub cluster: Option<Arc<kubernetes::world::Observed>>,
 }
 
 /// Facts about the engine.
@@ -422,6 +426,9 @@ pub struct Inventory {
     pub volumes: BTreeMap<String, Digest>,
     /// One-shots that succeeded: what they ran with. Success is final for it.
     pub jobs: BTreeMap<ServiceName, JobDone>,
+    /// Objects of a cluster that we made or took over.
+    #[serde(default)]
+    pub objects: BTreeMap<ObjectKey, OwnedObject>,
     /// True when there was no store and this was read from labels: holds and baselines are unknown.
     #[serde(default)]
     pub rebuilt: bool,

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::document::Place;
 use crate::live::docker::op::{ContainerRef, Op};
-use crate::names::{Digest, ResourceKey, Revision};
+use crate::live::kubernetes::op as kubernetes;
+use crate::names::{Digest, ObjectKey, ResourceKey, Revision};
 use crate::secret::Text;
 
 /// What happens to one thing of an app.
@@ -30,7 +31,9 @@ pub struct Change {
 impl Change {
     /// Whether it sends any call.
     pub fn acts(&self) -> bool {
-        self.steps.iter().any(|step| matches!(step, Step::Op(_)))
+        self.steps
+            .iter()
+            .any(|step| matches!(step, Step::Op(_) | Step::Object(_)))
     }
 }
 
@@ -69,6 +72,8 @@ pub enum Action {
     /// Leftovers of this program are put away: containers parked for an older release, or of a run that did not finish.
     Tidy,
     Delete,
+    /// The inventory in the cluster is written: bookkeeping that no plan shows.
+    Record,
     /// Nothing to do.
     Keep,
     /// Must not be done; the reason and the next step are in the note.
@@ -145,8 +150,10 @@ pub enum Moved {
 /// One step of a change.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
-    /// One API call.
+    /// One API call to an engine.
     Op(Op),
+    /// One API call to a cluster.
+    Object(kubernetes::Op),
     /// A wait inside apply (decision 14).
     Await(Await),
 }
@@ -159,7 +166,7 @@ pub struct Await {
     pub patience: Duration,
 }
 
-/// A condition on containers.
+/// A condition on containers or objects.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Condition {
     /// All run and pass their healthcheck; without one, they have run for `steady` without a restart.
@@ -178,6 +185,10 @@ pub enum Condition {
         containers: Vec<ContainerRef>,
         service: String,
     },
+    /// The object is healthy by the rules of its kind: a definition is established, a job complete, a workload available.
+    ObjectReady { key: ObjectKey },
+    /// The object is gone.
+    ObjectGone { key: ObjectKey },
 }
 
 /// What is done, in a word or two.
@@ -195,6 +206,7 @@ pub fn verb(action: &Action) -> &'static str {
         Action::Restart => "restarted",
         Action::Tidy => "tidied up",
         Action::Delete => "deleted",
+        Action::Record => "written down",
         Action::Keep => "kept",
         Action::Blocked(_) => "blocked",
     }

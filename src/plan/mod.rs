@@ -8,7 +8,8 @@ pub mod change;
 mod images;
 mod order;
 mod docker;
-mod prune;
+mod kubernetes;
+pub(crate) mod prune;
 mod basis;
 mod lifecycle;
 pub mod text;
@@ -17,13 +18,14 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::live::world::{Inventory, Observed};
-use crate::names::{AppKey, Digest, InstanceName, Revision, ServiceName, TargetId};
+use crate::live::kubernetes::world::OwnedObject;
+use crate::names::{AppKey, AppName, Digest, InstanceName, ObjectKey, Revision, ServiceName, TargetId};
 use crate::release::{Pinned, Record};
 
-use crate::render::Desired;
+use crate::render::{Bundle, Desired};
 use crate::render::app::Prune;
 
 pub use lifecycle::{down, restart};
@@ -45,6 +47,8 @@ pub struct Plan {
     /// Digest *spec* of each planned service: what its containers are recorded with once this plan is applied (labels are
     /// fixed at creation, so after an in-place update only the inventory knows).
     pub specs: BTreeMap<ServiceName, Digest>,
+    /// What the inventory should say of objects of a cluster that stay as they are.
+    pub known: BTreeMap<ObjectKey, OwnedObject>,
     /// What was decided on; a saved plan is refused when it moved (decision 6).
     pub basis: Digest,
     /// In order of execution: networks, volumes, services by dependency, deletions.
@@ -105,6 +109,10 @@ pub struct Stance<'a> {
     /// Where trees of the commit are laid out, and where data of relative binds lives, as absolute paths on the engine's host.
     pub files_dir: &'a str,
     pub data_dir: &'a str,
+    /// Objects that other apps of the same commit no longer declare: they may be taken from them.
+    pub handed_over: &'a BTreeSet<ObjectKey>,
+    /// Objects that other apps of the same commit declare: they are left to them.
+    pub claimed: &'a BTreeMap<ObjectKey, AppName>,
     /// Images pinned by the release when a stored release is planned; empty for Git.
     pub pinned: &'a BTreeMap<ServiceName, Pinned>,
 }
@@ -118,6 +126,9 @@ impl Plan {
 
 /// Plans what brings `observed` to `desired`.
 pub fn plan(desired: &Desired, observed: &Observed, inventory: &Inventory, stance: &Stance<'_>) -> Plan {
+    if let Some(bundle) = &desired.bundle {
+        return of_objects(desired, bundle, observed, inventory, stance);
+    }
     let images = images::resolve(desired, observed, stance);
     let pinned: BTreeMap<ServiceName, Pinned> = images
         .by_service
@@ -149,9 +160,49 @@ pub fn plan(desired: &Desired, observed: &Observed, inventory: &Inventory, stanc
         content: desired.content.clone(),
         images: pinned,
         specs: outcome.specs,
+        known: BTreeMap::new(),
         changes: outcome.changes,
         preflight,
         problems,
+    }
+}
+
+fn of_objects(
+    desired: &Desired,
+    bundle: &Bundle,
+    observed: &Observed,
+    inventory: &Inventory,
+    stance: &Stance<'_>,
+) -> Plan {
+    let release = crate::release::digest(&desired.content, &BTreeMap::new());
+    let outcome = match &observed.cluster {
+        Some(cluster) => kubernetes::decide(desired, bundle, cluster, inventory, stance, &release),
+        // An engine was looked at: the target is another one than the app needs.
+        None => kubernetes::Outcome {
+            changes: Vec::new(),
+            problems: vec![Problem {
+                code: "E0550",
+                message: "the app is made of Kubernetes objects, and its target is no cluster".to_owned(),
+                place: None,
+                help: Some("name a cluster with --target, or with `target:` in driftless.yaml".to_owned()),
+                kind: ProblemKind::Target,
+            }],
+            known: BTreeMap::new(),
+        },
+    };
+    Plan {
+        key: desired.key.clone(),
+        revision: desired.revision.clone(),
+        target: observed.engine.id.clone(),
+        basis: basis::of_objects(observed.cluster.as_deref(), &release),
+        release,
+        content: desired.content.clone(),
+        images: BTreeMap::new(),
+        specs: BTreeMap::new(),
+        known: outcome.known,
+        changes: outcome.changes,
+        preflight: Preflight::default(),
+        problems: outcome.problems,
     }
 }
 

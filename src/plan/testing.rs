@@ -333,6 +333,7 @@ impl Bench {
             stable_at: Some(Timestamp::UNIX_EPOCH),
             snapshot: Snapshot {
                 project: desired.project.clone(),
+                bundle: None,
                 rules: desired.rules.clone(),
                 places: desired.places.clone(),
                 secrets: Vec::new(),

@@ -198,7 +198,7 @@ pub fn counts<'a>(plans: impl Iterator<Item = &'a Plan>) -> Counts {
                 Action::Delete => counts.delete += 1,
                 Action::Adopt => counts.adopt += 1,
                 Action::Blocked(_) => counts.blocked += 1,
-                Action::Keep | Action::Tidy => {}
+                Action::Keep | Action::Tidy | Action::Record => {}
             }
             counts.drift += usize::from(drifted(change) && !matches!(change.action, Action::Blocked(_)));
         }
@@ -257,6 +257,7 @@ pub fn id<'a>(plans: impl Iterator<Item = &'a Plan>) -> String {
 /// Whether a change has anything to say to people.
 fn visible(change: &Change) -> bool {
     match change.action {
+        Action::Record => false,
         Action::Keep => {
             change.acts()
                 || change
@@ -291,7 +292,7 @@ fn symbol(change: &Change) -> (&'static str, Role) {
         Action::Scale { .. } | Action::Delete => ("-", Role::Delete),
         Action::Replace => ("-/+", Role::Replace),
         Action::Adopt => ("=", Role::Plain),
-        Action::Keep | Action::Tidy => (" ", Role::Plain),
+        Action::Keep | Action::Tidy | Action::Record => (" ", Role::Plain),
         _ => ("~", Role::Update),
     }
 }
@@ -324,7 +325,7 @@ fn describe(change: &Change) -> String {
         Action::Restart => format!("restart{with}"),
         Action::Tidy => "put away".to_owned(),
         Action::Delete => "no longer declared".to_owned(),
-        Action::Keep => String::new(),
+        Action::Keep | Action::Record => String::new(),
         Action::Blocked(why) => format!("blocked: {}", blocked(change, why)),
     };
     let rolled = matches!(change.cause, Cause::RollBack { .. }) && change.acts();

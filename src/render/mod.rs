@@ -21,6 +21,7 @@ use crate::secret::Mask;
 use crate::source::Checkout;
 
 pub use app::App;
+pub use bundle::Bundle;
 pub use compose::compose_yaml;
 pub use discover::{Broken, Discovery, discover};
 pub use model::Project;
@@ -88,6 +89,7 @@ pub fn render(
         revision,
         content: digest::content(&loaded.project, &app.rules),
         project: loaded.project,
+        bundle: None,
         rules: app.rules.clone(),
         places: loaded.places,
         mask: loaded.mask,
@@ -102,8 +104,10 @@ pub struct Desired {
     pub key: AppKey,
     /// The commit it was rendered from.
     pub revision: Revision,
-    /// The rendered project, images not resolved (decision 1).
+    /// The rendered project, images not resolved (decision 1). Without any service for an app of Kubernetes objects.
     pub project: Project,
+    /// The objects of an app that goes to a cluster.
+    pub bundle: Option<Bundle>,
     /// The rules it is run by.
     pub rules: app::Rules,
     /// Digest *content*: the rendered app before image resolution (decision 2).

@@ -9,18 +9,23 @@
 //!
 //! Must not: change live state, or decide what follows.
 
-use std::collections::BTreeMap;
+mod containers;
+mod objects;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Timestamp, elapsed};
-use crate::health::{Cause, CauseKind, Expect, Verdict, docker};
-use crate::live::world::{Container, ContainerId, Target};
+use crate::health::{Cause, CauseKind, Verdict, kubernetes};
+use crate::live::{LiveError, Reach};
+use crate::live::world::ContainerId;
 use crate::names::{AppName, Kind, ResourceKey, ServiceName};
 use crate::progress::{Event, Progress, Stage};
-use crate::render::app::HealthRules;
+use crate::render::app::{HealthRules, HttpProbe};
 use crate::render::model::WantedState;
 use crate::secret::Mask;
 
@@ -61,6 +66,9 @@ pub struct Timers {
     pub healthy: Option<Timestamp>,
     /// The last reading; what lies between it and a restart is added back.
     pub read: Timestamp,
+    /// What earlier readings of a cluster's objects have seen, by object.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sightings: BTreeMap<String, kubernetes::Sightings>,
 }
 
 impl Timers {
@@ -71,6 +79,7 @@ impl Timers {
             progress: now,
             healthy: None,
             read: now,
+            sightings: BTreeMap::new(),
         }
     }
 
@@ -83,6 +92,11 @@ impl Timers {
             progress: shift(self.progress),
             healthy: self.healthy.map(shift),
             read: now,
+            sightings: self
+                .sightings
+                .iter()
+                .map(|(name, seen)| (name.clone(), seen.moved_on(elapsed(self.read, now))))
+                .collect(),
         }
     }
 }
@@ -128,13 +142,16 @@ pub struct Evidence {
     pub probe: Option<String>,
     /// The last lines that it printed, oldest first.
     pub logs: Vec<String>,
+    /// The newest events of a cluster about it, newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<String>,
 }
 
 /// Everything that settling needs.
 #[derive(Clone, Copy)]
 pub struct Eyes<'a> {
     pub app: &'a AppName,
-    pub target: &'a dyn Target,
+    pub target: &'a Reach,
     pub clock: &'a dyn Clock,
     pub progress: &'a dyn Progress,
     pub mask: &'a Mask,
@@ -143,63 +160,113 @@ pub struct Eyes<'a> {
     pub save: &'a (dyn Fn(&Timers) + Send + Sync),
 }
 
+pub use containers::{evidence_of, verdicts};
+pub use objects::{Objects, Watched};
+
+/// What a target's watch reads, again and again.
+#[async_trait]
+pub(super) trait Watch: Send {
+    /// Reads everything once and judges it.
+    async fn read(&mut self, now: Timestamp, timers: &mut Timers) -> Result<Pulse, LiveError>;
+    /// Asks the app's own probe.
+    async fn probe(&mut self, probe: &HttpProbe) -> Result<(), String>;
+    /// Takes what proves a failure, while it still can be read.
+    async fn evidence(
+        &mut self,
+        failed: &BTreeSet<ServiceName>,
+        verdicts: &BTreeMap<ServiceName, Verdict>,
+        probe: Option<&str>,
+    ) -> Vec<Evidence>;
+}
+
+/// One reading.
+#[derive(Default)]
+pub(super) struct Pulse {
+    pub verdicts: BTreeMap<ServiceName, Verdict>,
+    /// What fails nothing and is not waited for.
+    pub exempt: BTreeSet<ServiceName>,
+    /// Grows while things get better.
+    pub score: u64,
+    /// A person's hand explains what looks like a failure.
+    pub disturbed: Option<(ServiceName, String)>,
+    /// What is seen is not the release's doing: no deadline runs.
+    pub stops_clock: bool,
+}
+
+impl Pulse {
+    fn waits_for(&self, name: &ServiceName) -> bool {
+        !self.exempt.contains(name) && !self.verdicts.get(name).is_some_and(Verdict::settled_well)
+    }
+
+    fn unwell(&self) -> BTreeSet<ServiceName> {
+        self.verdicts.keys().filter(|name| self.waits_for(name)).cloned().collect()
+    }
+
+    fn failed(&self) -> BTreeSet<ServiceName> {
+        self.verdicts
+            .iter()
+            .filter(|(name, verdict)| !self.exempt.contains(*name) && matches!(verdict, Verdict::Failed(_)))
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+}
+
 /// Watches `subjects` until they have baked, failed, or the wait is ended.
-pub async fn settle(
-    subjects: &[Subject],
+pub async fn settle(subjects: &[Subject], rules: &HealthRules, timers: Timers, eyes: Eyes<'_>) -> Settled {
+    let longest = subjects.iter().map(|subject| subject.to_verdict).max().unwrap_or_default();
+    let mut watch = containers::Containers::new(subjects, eyes);
+    run(&mut watch, rules, longest, timers, eyes).await
+}
+
+/// Watches the objects of a cluster.
+pub async fn settle_objects(objects: &mut Objects<'_>, rules: &HealthRules, timers: Timers, eyes: Eyes<'_>) -> Settled {
+    let longest = objects.time_to_verdict();
+    run(objects, rules, longest, timers, eyes).await
+}
+
+/// The clock of a verification: patience, bake, the absolute end.
+async fn run(
+    watch: &mut dyn Watch,
     rules: &HealthRules,
+    longest: Duration,
     mut timers: Timers,
     eyes: Eyes<'_>,
 ) -> Settled {
     let begun = eyes.clock.now();
-    let patience = rules.timeout.unwrap_or_else(|| {
-        subjects
-            .iter()
-            .map(|subject| subject.to_verdict)
-            .max()
-            .unwrap_or_default()
-            .max(NO_PROGRESS)
-    });
-    let ids: Vec<ContainerId> = subjects
-        .iter()
-        .flat_map(|subject| subject.containers.iter().cloned())
-        .collect();
-    let mut verdicts = BTreeMap::new();
+    let patience = rules.timeout.unwrap_or_else(|| longest.max(NO_PROGRESS));
+    let mut pulse = Pulse::default();
     let mut best = 0;
     let mut failed_probes = 0;
     let mut stage = None;
     let mut saved = None;
     let mut reads = 0_u32;
     let end = loop {
+        // The time before the reading: what runs is up at least this long, however late its answer is looked at.
         let now = eyes.clock.now();
-        match eyes.target.inspect(&ids).await {
-            Ok(found) => {
-                // The time before the reading: a container is up at least this long, however late its answer is looked at.
-                let reading = Reading { found: &found, now };
-                verdicts = judge_all(subjects, &reading);
-                if let Some((service, what)) = disturbed(subjects, &verdicts, &reading, &timers, eyes).await {
+        match watch.read(now, &mut timers).await {
+            Ok(read) => {
+                pulse = read;
+                if let Some((service, what)) = pulse.disturbed.take() {
                     break End::Disturbed { service, what };
                 }
-                let failed: Vec<&Subject> = failing(subjects, &verdicts);
+                let failed = pulse.failed();
                 if !failed.is_empty() {
-                    break End::Failed(evidence(&failed, &verdicts, &found, None, eyes).await);
+                    break End::Failed(watch.evidence(&failed, &pulse.verdicts, None).await);
                 }
-                let healthy = healthy_containers(subjects, &reading);
-                if healthy > best || reads == 0 {
-                    best = healthy;
+                if pulse.score > best || reads == 0 {
+                    best = pulse.score;
                     timers.progress = now;
                 }
-                let mut all_well = subjects.iter().all(|subject| {
-                    subject.broken_before || verdicts.get(&subject.service).is_some_and(Verdict::settled_well)
-                });
+                let mut all_well = pulse.unwell().is_empty();
                 let mut probe_text = None;
                 if all_well && let Some(probe) = &rules.http {
-                    match probe_once(probe, subjects, &found, eyes).await {
+                    match watch.probe(probe).await {
                         Ok(()) => failed_probes = 0,
                         Err(text) => {
                             failed_probes += 1;
                             all_well = false;
                             let cause = Cause::new(CauseKind::ProbeFailed, eyes.mask.clean(&text));
-                            verdicts.insert(probe.service.clone(), Verdict::Failing(cause));
+                            pulse.verdicts.insert(probe.service.clone(), Verdict::Failing(cause));
                             probe_text = Some(text);
                         }
                     }
@@ -208,11 +275,8 @@ pub async fn settle(
                     && timers.healthy.is_some()
                     && failed_probes >= PROBES_IN_A_ROW
                 {
-                    let failed: Vec<&Subject> = subjects
-                        .iter()
-                        .filter(|subject| subject.service == probe.service)
-                        .collect();
-                    break End::Failed(evidence(&failed, &verdicts, &found, Some(text), eyes).await);
+                    let failed = BTreeSet::from([probe.service.clone()]);
+                    break End::Failed(watch.evidence(&failed, &pulse.verdicts, Some(text)).await);
                 }
                 if all_well {
                     let since = *timers.healthy.get_or_insert(now);
@@ -221,17 +285,15 @@ pub async fn settle(
                         break End::Healthy;
                     }
                     announce(&mut stage, Stage::Bake, eyes);
-                    waiting(
-                        eyes,
-                        "everything is healthy; it must stay so",
-                        Some(rules.bake - baked),
-                        subjects,
-                        &verdicts,
-                    );
+                    let left = Some(rules.bake - baked);
+                    waiting(eyes, "everything is healthy; it must stay so", left, &pulse);
                 } else {
                     // One failed probe of a baking release is not yet a relapse; anything else starts the bake again.
                     if probe_text.is_none() || failed_probes >= PROBES_IN_A_ROW {
                         timers.healthy = None;
+                    }
+                    if pulse.stops_clock {
+                        stop_clock(&mut timers, now);
                     }
                     let (waited, total) = (elapsed(timers.progress, now), elapsed(timers.started, now));
                     if waited >= patience || total >= rules.cap {
@@ -240,41 +302,35 @@ pub async fn settle(
                         } else {
                             (CauseKind::NoProgress, patience)
                         };
-                        let unwell: Vec<&Subject> = subjects
-                            .iter()
-                            .filter(|subject| {
-                                !verdicts.get(&subject.service).is_some_and(Verdict::settled_well)
-                            })
-                            .collect();
-                        for subject in &unwell {
-                            let was = verdicts
-                                .get(&subject.service)
+                        let unwell = pulse.unwell();
+                        for name in &unwell {
+                            let was = pulse
+                                .verdicts
+                                .get(name)
                                 .and_then(Verdict::cause)
                                 .map_or("", |cause| &cause.detail);
                             let cause =
                                 Cause::new(kind, format!("not healthy after {}: {was}", seconds(limit)));
-                            verdicts.insert(subject.service.clone(), Verdict::Failed(cause));
+                            pulse.verdicts.insert(name.clone(), Verdict::Failed(cause));
                         }
                         break End::Failed(
-                            evidence(&unwell, &verdicts, &found, probe_text.as_deref(), eyes).await,
+                            watch.evidence(&unwell, &pulse.verdicts, probe_text.as_deref()).await,
                         );
                     }
                     announce(&mut stage, Stage::Verify, eyes);
                     let left = (patience - waited).min(rules.cap - total);
-                    waiting(eyes, "", Some(left), subjects, &verdicts);
+                    waiting(eyes, "", Some(left), &pulse);
                 }
             }
             // Unknown pauses the clock: every deadline moves on by the time nobody could look.
             Err(error) => {
-                let away = now.duration_since(timers.read);
-                timers.started = timers.started.checked_add(away).unwrap_or(now);
-                timers.progress = timers.progress.checked_add(away).unwrap_or(now);
+                stop_clock(&mut timers, now);
                 timers.healthy = None;
                 let text = format!(
                     "the target does not answer; the clock is stopped ({})",
                     eyes.mask.clean(&error.to_string())
                 );
-                waiting(eyes, &text, None, subjects, &verdicts);
+                waiting(eyes, &text, None, &pulse);
             }
         }
         timers.read = eyes.clock.now();
@@ -299,221 +355,15 @@ pub async fn settle(
         took: elapsed(begun, healthy.unwrap_or_else(|| eyes.clock.now())),
         baked: healthy.map_or(Duration::ZERO, |since| elapsed(since, eyes.clock.now())),
         end,
-        verdicts,
+        verdicts: pulse.verdicts,
     }
 }
 
-struct Reading<'a> {
-    found: &'a [Container],
-    now: Timestamp,
-}
-
-impl Reading<'_> {
-    fn of(&self, id: &ContainerId) -> Option<&Container> {
-        self.found.iter().find(|container| container.id == *id)
-    }
-}
-
-/// The verdict of each subject: the worst of its containers.
-pub fn verdicts(subjects: &[Subject], found: &[Container], now: Timestamp) -> BTreeMap<ServiceName, Verdict> {
-    judge_all(subjects, &Reading { found, now })
-}
-
-fn judge_all(subjects: &[Subject], reading: &Reading<'_>) -> BTreeMap<ServiceName, Verdict> {
-    subjects
-        .iter()
-        .map(|subject| {
-            let worst = subject
-                .containers
-                .iter()
-                .map(|id| judge_one(subject, id, reading))
-                .max_by_key(Verdict::rank)
-                // Scaled to zero: nothing is asked for.
-                .unwrap_or(Verdict::Healthy);
-            (subject.service.clone(), worst)
-        })
-        .collect()
-}
-
-fn judge_one(subject: &Subject, id: &ContainerId, reading: &Reading<'_>) -> Verdict {
-    let Some(container) = reading.of(id) else {
-        return Verdict::Missing;
-    };
-    let expect = Expect {
-        job: subject.job,
-        steady: subject.steady,
-        restarts_before: subject.restarts.get(id).copied().unwrap_or(0),
-        state: subject.state,
-    };
-    docker::judge(container, &expect, reading.now)
-}
-
-fn failing<'a>(subjects: &'a [Subject], verdicts: &BTreeMap<ServiceName, Verdict>) -> Vec<&'a Subject> {
-    subjects
-        .iter()
-        .filter(|subject| {
-            !subject.broken_before && matches!(verdicts.get(&subject.service), Some(Verdict::Failed(_)))
-        })
-        .collect()
-}
-
-fn healthy_containers(subjects: &[Subject], reading: &Reading<'_>) -> usize {
-    subjects
-        .iter()
-        .flat_map(|subject| subject.containers.iter().map(move |id| (subject, id)))
-        .filter(|(subject, id)| judge_one(subject, id, reading).settled_well())
-        .count()
-}
-
-/// Whether a person's hand explains what looks like a failure. Asked only when something looks like one.
-async fn disturbed(
-    subjects: &[Subject],
-    verdicts: &BTreeMap<ServiceName, Verdict>,
-    reading: &Reading<'_>,
-    timers: &Timers,
-    eyes: Eyes<'_>,
-) -> Option<(ServiceName, String)> {
-    for subject in subjects.iter().filter(|subject| !subject.broken_before) {
-        match verdicts.get(&subject.service) {
-            Some(Verdict::Missing) => {
-                return Some((subject.service.clone(), "removed from outside".to_owned()));
-            }
-            Some(Verdict::Failing(cause)) if cause.kind == CauseKind::Foreign => {
-                return Some((subject.service.clone(), cause.detail.clone()));
-            }
-            Some(Verdict::Failed(cause))
-                if matches!(
-                    cause.kind,
-                    CauseKind::EndedByItself | CauseKind::Crashed | CauseKind::JobFailed
-                ) =>
-            {
-                for id in &subject.containers {
-                    let ended = reading.of(id).is_some_and(|container| !container.running());
-                    // When the engine can't say, the exit code stands: it is status, the event is only a hint.
-                    if ended
-                        && eyes
-                            .target
-                            .stopped_by_hand(id, timers.started)
-                            .await
-                            .unwrap_or(false)
-                    {
-                        return Some((subject.service.clone(), "stopped from outside".to_owned()));
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-    None
-}
-
-async fn probe_once(
-    probe: &crate::render::app::HttpProbe,
-    subjects: &[Subject],
-    found: &[Container],
-    eyes: Eyes<'_>,
-) -> Result<(), String> {
-    let ids = subjects
-        .iter()
-        .filter(|subject| subject.service == probe.service)
-        .flat_map(|subject| &subject.containers);
-    for container in ids.filter_map(|id| found.iter().find(|container| container.id == *id)) {
-        let shown = format!("GET http://{}:{}{}", container.name, probe.port, probe.path);
-        match eyes.target.probe(container, probe.port, &probe.path).await {
-            Ok(200..=399) => {}
-            Ok(status) => return Err(format!("{shown} -> {status}")),
-            Err(error) => return Err(format!("{shown} -> {error}")),
-        }
-    }
-    Ok(())
-}
-
-/// Takes what proves a failure, while the containers still exist.
-async fn evidence(
-    failed: &[&Subject],
-    verdicts: &BTreeMap<ServiceName, Verdict>,
-    found: &[Container],
-    probe: Option<&str>,
-    eyes: Eyes<'_>,
-) -> Vec<Evidence> {
-    let reading = Reading {
-        found,
-        now: eyes.clock.now(),
-    };
-    let mut all = Vec::new();
-    for subject in failed {
-        let culprit = subject
-            .containers
-            .iter()
-            .max_by_key(|id| judge_one(subject, id, &reading).rank())
-            .and_then(|id| reading.of(id));
-        let cause = verdicts
-            .get(&subject.service)
-            .and_then(Verdict::cause)
-            .cloned()
-            .unwrap_or_else(|| Cause::new(CauseKind::NoProgress, "not healthy"));
-        let healthy = subject
-            .containers
-            .iter()
-            .filter(|id| judge_one(subject, id, &reading).settled_well())
-            .count();
-        let (name, logs, exit_code, check) = match culprit {
-            Some(container) => (
-                container.name.clone(),
-                eyes.target
-                    .logs(&container.id, EVIDENCE_LINES)
-                    .await
-                    .unwrap_or_default(),
-                container.exit_code.filter(|_| !container.running()),
-                container
-                    .last_check
-                    .as_ref()
-                    .map(|(code, output)| format!("healthcheck exited {code}: {}", output.trim())),
-            ),
-            None => (String::new(), Vec::new(), None, None),
-        };
-        all.push(Evidence {
-            service: subject.service.clone(),
-            container: name,
-            cause: Cause::new(cause.kind, eyes.mask.clean(&cause.detail)),
-            healthy,
-            of: subject.containers.len(),
-            exit_code,
-            probe: probe
-                .map(str::to_owned)
-                .or(check)
-                .map(|text| eyes.mask.clean(&text)),
-            logs: logs.iter().map(|line| eyes.mask.clean(line)).collect(),
-        });
-    }
-    all
-}
-
-/// The evidence of a container that failed a wait inside `apply`.
-pub async fn evidence_of(
-    service: ServiceName,
-    container: &Container,
-    cause: &Cause,
-    eyes: Eyes<'_>,
-) -> Evidence {
-    let logs = eyes
-        .target
-        .logs(&container.id, EVIDENCE_LINES)
-        .await
-        .unwrap_or_default();
-    Evidence {
-        service,
-        container: container.name.clone(),
-        cause: Cause::new(cause.kind, eyes.mask.clean(&cause.detail)),
-        healthy: 0,
-        of: 1,
-        exit_code: container.exit_code.filter(|_| !container.running()),
-        probe: container.last_check.as_ref().map(|(code, output)| {
-            eyes.mask
-                .clean(&format!("healthcheck exited {code}: {}", output.trim()))
-        }),
-        logs: logs.iter().map(|line| eyes.mask.clean(line)).collect(),
-    }
+/// Moves every deadline on by the time since the last reading.
+fn stop_clock(timers: &mut Timers, now: Timestamp) {
+    let away = now.duration_since(timers.read);
+    timers.started = timers.started.checked_add(away).unwrap_or(now);
+    timers.progress = timers.progress.checked_add(away).unwrap_or(now);
 }
 
 fn announce(stage: &mut Option<Stage>, next: Stage, eyes: Eyes<'_>) {
@@ -526,22 +376,13 @@ fn announce(stage: &mut Option<Stage>, next: Stage, eyes: Eyes<'_>) {
     }
 }
 
-fn waiting(
-    eyes: Eyes<'_>,
-    text: &str,
-    left: Option<Duration>,
-    subjects: &[Subject],
-    verdicts: &BTreeMap<ServiceName, Verdict>,
-) {
-    let unwell: Vec<String> = subjects
+fn waiting(eyes: Eyes<'_>, text: &str, left: Option<Duration>, pulse: &Pulse) {
+    let unwell: Vec<String> = pulse
+        .unwell()
         .iter()
-        .filter_map(|subject| match verdicts.get(&subject.service) {
-            Some(verdict) if !verdict.settled_well() => Some(format!(
-                "{}: {}",
-                subject.service,
-                verdict.cause().map_or(verdict.word(), |cause| &cause.detail)
-            )),
-            _ => None,
+        .filter_map(|name| {
+            let verdict = pulse.verdicts.get(name)?;
+            Some(format!("{name}: {}", verdict.cause().map_or(verdict.word(), |cause| &cause.detail)))
         })
         .collect();
     let what = if text.is_empty() {
@@ -549,10 +390,14 @@ fn waiting(
     } else {
         text.to_owned()
     };
-    let service = subjects.first().map_or("app", |subject| subject.service.as_str());
+    let resource = match pulse.verdicts.keys().next() {
+        Some(name) if name.is_object() => ResourceKey::new(Kind::Object, name.as_str()),
+        Some(name) => ResourceKey::new(Kind::Service, name.as_str()),
+        None => ResourceKey::new(Kind::Service, "app"),
+    };
     eyes.progress.event(Event::Waiting {
         app: eyes.app.clone(),
-        resource: ResourceKey::new(Kind::Service, service),
+        resource,
         what: eyes.mask.clean(&what),
         left,
     });

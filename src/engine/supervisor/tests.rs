@@ -211,6 +211,7 @@ fn settle(turn: &Turn, world: &World) -> End {
         stable_at: None,
         snapshot: Snapshot {
             project: turn.desired.project.clone(),
+            bundle: None,
             rules: turn.desired.rules.clone(),
             places: turn.desired.places.clone(),
             secrets: Vec::new(),

@@ -96,6 +96,29 @@ impl Path {
             })
     }
 
+    /// The JSON pointer of this path in `value`, as far as it goes there.
+    pub fn pointer(&self, value: &Value) -> String {
+        let mut pointer = String::new();
+        let mut at = Some(value);
+        for segment in &self.0 {
+            let step = match (segment, at) {
+                (Segment::Field(name), _) => name.replace('~', "~0").replace('/', "~1"),
+                (Segment::Item(keys), Some(Value::Array(items))) => {
+                    match items.iter().position(|item| is_item(item, keys)) {
+                        Some(index) => index.to_string(),
+                        None => break,
+                    }
+                }
+                (Segment::Index(index), _) => index.to_string(),
+                _ => break,
+            };
+            pointer.push('/');
+            pointer.push_str(&step);
+            at = at.and_then(|value| Path(vec![segment.clone()]).get(value));
+        }
+        pointer
+    }
+
     /// Takes the value at this path out. A list item is taken out whole.
     pub fn remove(&self, value: &mut Value) -> Option<Value> {
         let (last, way) = self.0.split_last()?;

@@ -16,4 +16,5 @@ mod execute;
 mod surroundings;
 pub mod target;
 
+pub use observe::{annotated, inventory_name, inventory_object};
 pub use target::KubernetesTarget;

@@ -510,6 +510,7 @@ mod tests {
             owned: crate::names::Digest::of("f1", b""),
             api_version: "apps/v1".to_owned(),
             generation: None,
+            done: false,
         };
         assert_eq!(
             belongs(&live(json!([])), Some(&owned), &instance, &app),

@@ -53,20 +53,32 @@ pub(super) async fn surroundings(api: &Api, keys: &[ObjectKey]) -> Result<Surrou
         .filter(|key| WORKLOADS.contains(&&*key.kind) || &*key.kind == "PersistentVolumeClaim")
         .filter_map(|key| key.namespace.as_deref())
         .collect();
+    let daemons = keys.iter().any(|key| &*key.kind == "DaemonSet");
     let around = async {
         let mut found = Surroundings::default();
         for namespace in namespaces {
-            let (sets, pods, events) = futures_util::try_join!(
-                list(api, format!("/apis/apps/v1/namespaces/{namespace}/replicasets")),
-                list(api, format!("/api/v1/namespaces/{namespace}/pods")),
-                list(api, format!("/api/v1/namespaces/{namespace}/events?limit=500")),
+            let (sets, revisions, pods, events) = futures_util::try_join!(
+                list(api, format!("/apis/apps/v1/namespaces/{namespace}/replicasets"), "ReplicaSet"),
+                async {
+                    if daemons {
+                        list(api, format!("/apis/apps/v1/namespaces/{namespace}/controllerrevisions"), "ControllerRevision").await
+                    } else {
+                        Ok(Vec::new())
+                    }
+                },
+                list(api, format!("/api/v1/namespaces/{namespace}/pods"), "Pod"),
+                list(api, format!("/api/v1/namespaces/{namespace}/events?limit=500"), "Event"),
             )?;
-            found.replica_sets.extend(sets);
+            found.revisions.extend(sets);
+            found.revisions.extend(revisions);
             found.pods.extend(pods);
             found.events.extend(events);
         }
         if workloads {
-            found.nodes = list(api, "/api/v1/nodes".to_owned()).await?;
+            found.nodes = list(api, "/api/v1/nodes".to_owned(), "Node").await?;
+        }
+        if keys.iter().any(|key| &*key.kind == "PersistentVolumeClaim") {
+            found.classes = list(api, "/apis/storage.k8s.io/v1/storageclasses".to_owned(), "StorageClass").await?;
         }
         Ok(found)
     };
@@ -75,10 +87,16 @@ pub(super) async fn surroundings(api: &Api, keys: &[ObjectKey]) -> Result<Surrou
 }
 
 /// All items below `path`; none where it may not be read.
-async fn list(api: &Api, path: String) -> Result<Vec<Value>, LiveError> {
+async fn list(api: &Api, path: String, kind: &str) -> Result<Vec<Value>, LiveError> {
     match api.get(&format!("list {path}"), &path).await {
         Ok(mut page) => match page.get_mut("items").map(Value::take) {
-            Some(Value::Array(items)) => Ok(items),
+            Some(Value::Array(mut items)) => {
+                // Items of a list bear no kind of their own.
+                for item in items.iter_mut().filter_map(Value::as_object_mut) {
+                    item.insert("kind".to_owned(), kind.into());
+                }
+                Ok(items)
+            }
             _ => Ok(Vec::new()),
         },
         Err(error) if matches!(&error.problem, Problem::Api(refusal) if [403, 404].contains(&refusal.status)) => {

@@ -205,6 +205,9 @@ pub struct OwnedObject {
     /// The generation that our last apply led to.
     #[serde(default)]
     pub generation: Option<i64>,
+    /// A job that completed: it is not run again, whatever became of it.
+    #[serde(default)]
+    pub done: bool,
 }
 
 /// Objects with what bears on their health.
@@ -212,10 +215,13 @@ pub struct OwnedObject {
 pub struct Surroundings {
     /// `None`: it is gone.
     pub objects: BTreeMap<ObjectKey, Option<Value>>,
-    pub replica_sets: Vec<Value>,
+    /// ReplicaSets and ControllerRevisions.
+    pub revisions: Vec<Value>,
     pub pods: Vec<Value>,
     pub events: Vec<Value>,
     pub nodes: Vec<Value>,
+    /// StorageClasses, where a claim is among the objects.
+    pub classes: Vec<Value>,
 }
 
 impl fmt::Debug for Surroundings {

@@ -1,0 +1,60 @@
+//! Where an app goes: an engine or a cluster.
+//!
+//! In: a connected target. Out: the trait of its platform. Guaranteed: asking an engine for objects, or a cluster for
+//! containers, is an error and never an empty answer. Must not: connect.
+
+use std::sync::Arc;
+
+use super::kubernetes::world::Cluster;
+use super::world::Target;
+use super::{LiveError, Problem};
+
+/// A connected target.
+#[derive(Clone)]
+pub enum Reach {
+    Engine(Arc<dyn Target>),
+    Cluster(Arc<dyn Cluster>),
+}
+
+impl Reach {
+    /// Its name for people.
+    pub fn name(&self) -> &str {
+        match self {
+            Reach::Engine(target) => target.name(),
+            Reach::Cluster(cluster) => cluster.name(),
+        }
+    }
+
+    /// The engine that it is.
+    pub fn engine(&self) -> Result<&dyn Target, LiveError> {
+        match self {
+            Reach::Engine(target) => Ok(target.as_ref()),
+            Reach::Cluster(cluster) => Err(wrong(cluster.name(), "a cluster, and this app is made of containers")),
+        }
+    }
+
+    /// The cluster that it is.
+    pub fn cluster(&self) -> Result<&dyn Cluster, LiveError> {
+        match self {
+            Reach::Cluster(cluster) => Ok(cluster.as_ref()),
+            Reach::Engine(target) => Err(wrong(target.name(), "a Docker engine, and this app is made of Kubernetes objects")),
+        }
+    }
+}
+
+fn wrong(name: &str, what: &str) -> LiveError {
+    let message = format!("{name} is {what}");
+    LiveError::new("use the target", Problem::Refused { status: 0, message })
+}
+
+impl From<Arc<dyn Target>> for Reach {
+    fn from(target: Arc<dyn Target>) -> Self {
+        Reach::Engine(target)
+    }
+}
+
+impl From<Arc<dyn Cluster>> for Reach {
+    fn from(cluster: Arc<dyn Cluster>) -> Self {
+        Reach::Cluster(cluster)
+    }
+}
