@@ -6,7 +6,8 @@
 
 use crate::clock::Timestamp;
 use crate::live::world::{ContainerId, JobDone, OwnedContainer};
-use crate::names::{AppKey, Digest, ResourceKey, RunId, ServiceName};
+use crate::live::kubernetes::world::OwnedObject;
+use crate::names::{AppKey, Digest, ObjectKey, ResourceKey, RunId, ServiceName};
 
 /// A mutating call that is about to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +70,10 @@ pub enum Fact {
     OwnVolume { name: String, spec: Digest },
     /// It is gone.
     DisownVolume { name: String },
+    /// We made or took over an object of a cluster, or wrote to it.
+    OwnObject { key: ObjectKey, object: OwnedObject },
+    /// It is gone, or no longer ours.
+    DisownObject { key: ObjectKey },
     /// A one-shot succeeded.
     JobDone { service: ServiceName, done: JobDone },
 }

@@ -80,7 +80,7 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit, CommandError> {
         let turn = session
             .turn_for(&subject, "logs", session.options(&subject.app, None, false))
             .await?;
-        let target = session.target(&subject.app).await?;
+        let target = session.engine(&subject.app).await?;
         let looked = look(&turn, &session.world).await?;
         // A secret of what runs is as secret as one of what Git wants.
         let running = looked

@@ -13,6 +13,7 @@ mod here;
 mod help;
 mod logging;
 mod output;
+mod place;
 mod progress;
 mod session;
 mod planned;

@@ -13,7 +13,6 @@ use super::error::CommandError;
 use super::output::Output;
 use super::session::{Access, Session};
 use crate::engine::{Expected, Look, Options, Turn, look};
-use crate::live::world::Target as _;
 use crate::names::{AppName, Digest, Revision, SourceId};
 use crate::plan::text::{self as plan_text, Role as PlanRole};
 use crate::render::App;

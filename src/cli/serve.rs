@@ -13,6 +13,7 @@ use clap::Args as ClapArgs;
 use tokio::time::Instant;
 
 use super::args::{ProgressForm, duration};
+use super::place::{Finder, kubeconfigs};
 use super::progress::Listener;
 use super::session::{
     block_on, docker_env, open_source, operator_inputs, read_env, registry_credentials, settings_with,
@@ -25,22 +26,20 @@ use crate::engine::{Followed, Operator, Stop, SuperviseError, Supervisor, World}
 use crate::gate::Permit;
 use crate::history::{Opening, Store};
 use crate::live::docker::credentials::Credentials;
-use crate::live::docker::endpoint::{self, DiskFiles, DockerEnv};
-use crate::live::docker::target::DockerTarget;
-use crate::live::world::Target;
-use crate::live::{FailureKind, LiveError};
+use crate::live::docker::endpoint::DockerEnv;
+use crate::live::{FailureKind, LiveError, Reach};
 use crate::names::AppName;
 use crate::progress::Silent;
 use crate::render::{App, Inputs};
 use crate::report::{Exit, Failure, Stage};
-use crate::settings::{Settings, show_duration};
+use crate::settings::{Platform, Settings, show_duration};
 use crate::source::GitSource;
 
 /// How long an engine's identity is trusted: an engine that was set up anew behind the same address is found within this.
 const TRUSTED: Duration = Duration::from_secs(60);
 
 /// A connected engine, and since when.
-type Connection = (Instant, Arc<DockerTarget>);
+type Connection = (Instant, Reach);
 
 /// Follows the repository: applies commits, heals drift, rolls back
 ///
@@ -108,6 +107,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CommandError> {
                 .iter()
                 .map(|file| folder.join(file))
                 .collect(),
+            kubeconfigs: kubeconfigs(&context.environment),
             connected: Mutex::default(),
         });
         let stop = Stop::new();
@@ -146,13 +146,14 @@ struct Configured {
     env: DockerEnv,
     credentials: Credentials,
     env_files: Vec<PathBuf>,
-    /// By the target's name, and since when.
-    connected: Mutex<BTreeMap<Option<String>, Connection>>,
+    kubeconfigs: Vec<PathBuf>,
+    /// By the target's name and whether the app goes to a cluster, and since when.
+    connected: Mutex<BTreeMap<(Option<String>, bool), Connection>>,
 }
 
 impl Configured {
     /// The name of the target that an app goes to; `None`: what `docker` would use.
-    fn pick(&self, name: Option<&str>, allowed: &[String]) -> Result<Option<String>, Failure> {
+    fn pick(&self, name: Option<&str>, allowed: &[String], kubernetes: bool) -> Result<Option<String>, Failure> {
         let asked = self.settings.target.value.as_deref();
         let refuse = |message: String, help: String| Err(no_target("E0550", message, Some(help), false));
         if let Some(name) = name {
@@ -163,7 +164,8 @@ impl Configured {
                     format!("declare it in config.yaml:  targets: {{ {name}: {{ docker: … }} }}"),
                 );
             }
-            if asked.is_none() && !self.settings.targets.contains_key(name) {
+            let declared = name.split_once('/').map_or(name, |(target, _)| target);
+            if asked.is_none() && !self.settings.targets.contains_key(declared) {
                 let message = format!("it is for the target `{name}`, which is not configured");
                 return refuse(
                     message,
@@ -174,9 +176,15 @@ impl Configured {
         let one = match asked.or(name) {
             Some(one) => Some(one.to_owned()),
             None => {
+                let fits = |name: &&String| {
+                    self.settings
+                        .targets
+                        .get(*name)
+                        .is_none_or(|target| matches!(target.platform, Platform::Kubernetes { .. }) == kubernetes)
+                };
                 let fit: Vec<&String> = match allowed {
-                    [] => self.settings.targets.keys().collect(),
-                    allowed => allowed.iter().collect(),
+                    [] => self.settings.targets.keys().filter(fits).collect(),
+                    allowed => allowed.iter().filter(fits).collect(),
                 };
                 match fit.as_slice() {
                     [] => None,
@@ -202,10 +210,10 @@ impl Configured {
         Ok(one)
     }
 
-    fn known(&self, name: &Option<String>) -> Option<Arc<DockerTarget>> {
+    fn known(&self, name: &(Option<String>, bool)) -> Option<Reach> {
         let connected = self.connected.lock().unwrap_or_else(PoisonError::into_inner);
         let (since, target) = connected.get(name)?;
-        (since.elapsed() < TRUSTED).then(|| Arc::clone(target))
+        (since.elapsed() < TRUSTED).then(|| target.clone())
     }
 }
 
@@ -250,25 +258,26 @@ impl Operator for Configured {
         }
     }
 
-    async fn target(&self, name: Option<&str>, allowed: &[String]) -> Result<Arc<dyn Target>, Failure> {
-        let name = self.pick(name, allowed)?;
-        if let Some(known) = self.known(&name) {
+    async fn target(&self, name: Option<&str>, allowed: &[String], kubernetes: bool) -> Result<Reach, Failure> {
+        let key = (self.pick(name, allowed, kubernetes)?, kubernetes);
+        if let Some(known) = self.known(&key) {
             return Ok(known);
         }
-        let spec = name
-            .as_deref()
-            .map(|name| self.settings.endpoint(name))
-            .filter(|spec| *spec != "default");
-        let endpoint = endpoint::resolve(spec, &self.env, &DiskFiles)
+        let finder = Finder {
+            settings: &self.settings,
+            docker: &self.env,
+            kubeconfigs: &self.kubeconfigs,
+            person: false,
+        };
+        let place = finder
+            .find(key.0.as_deref(), kubernetes)
             .map_err(|error| no_target(&error.code().to_string(), error.to_string(), error.hint(), false))?;
-        let connected =
-            DockerTarget::connect(&endpoint, self.credentials.clone(), Arc::new(SystemClock)).await;
-        let target = Arc::new(connected.map_err(|error: LiveError| {
+        let target = place.connect(&self.credentials).await.map_err(|error: LiveError| {
             let retry = error.kind() == FailureKind::Retry || error.engine_is_away();
             no_target(&error.code().to_string(), error.to_string(), error.hint(), retry)
-        })?);
+        })?;
         let mut connected = self.connected.lock().unwrap_or_else(PoisonError::into_inner);
-        connected.insert(name, (Instant::now(), Arc::clone(&target)));
+        connected.insert(key, (Instant::now(), target.clone()));
         Ok(target)
     }
 }

@@ -16,19 +16,21 @@ use tokio_util::sync::CancellationToken;
 use super::Context;
 use super::args::{LogFormat, Prune};
 use super::error::CommandError;
+use super::place::{Finder, Place, kubeconfigs};
 use super::progress::Listener;
 use crate::clock::{Clock as _, SystemClock};
 use crate::engine::{Options, ReadError, Snapshot, Turn, World};
 use crate::gate::Permit;
 use crate::history::{Opening, Store, StoreError, StoreErrorKind};
 use crate::live::docker::credentials::Credentials as RegistryCredentials;
-use crate::live::docker::endpoint::{self, DiskFiles, DockerEnv, Endpoint};
+use crate::live::Reach;
+use crate::live::docker::endpoint::DockerEnv;
 use crate::live::docker::target::DockerTarget;
 use crate::names::{AppKey, AppName};
 use crate::render::compose::env_file::{Format, parse as parse_env};
 use crate::render::{self, App, Inputs};
 use crate::report::{Exit, Trigger};
-use crate::settings::{Flags, Inputs as SettingInputs, Settings, SourceSetting};
+use crate::settings::{Flags, Inputs as SettingInputs, Platform, Settings, SourceSetting};
 use crate::source::{Credentials, GitEnvironment, GitRef, GitSource, Location, SourceSpec};
 
 /// What a verb does with the store.
@@ -56,7 +58,8 @@ pub struct Session {
     credentials: RegistryCredentials,
     env_files: Vec<PathBuf>,
     profiles: Vec<String>,
-    connected: std::sync::Mutex<BTreeMap<String, Arc<DockerTarget>>>,
+    kubeconfigs: Vec<PathBuf>,
+    connected: std::sync::Mutex<BTreeMap<String, Reach>>,
     ahead: tokio::sync::Mutex<Option<Ahead>>,
     /// A store that lives only as long as this command, where there is none to read.
     _temporary: Option<tempfile::TempDir>,
@@ -65,25 +68,33 @@ pub struct Session {
 /// A connection that is begun while Git is read: an engine takes as long to say who it is.
 struct Ahead {
     endpoint: Endpoint,
-    connecting: BoxFuture<'static, Result<Arc<DockerTarget>, CommandError>>,
+    connecting: BoxFuture<'static, Result<Reach, CommandError>>,
     /// What it came to, where that was before anybody asked.
-    connected: Option<Result<Arc<DockerTarget>, CommandError>>,
+    connected: Option<Result<Reach, CommandError>>,
 }
 
 impl Ahead {
     /// Begins where there is only one place to go, whatever the apps say. What is wrong is told when an app needs it.
     fn begin(context: &Context, settings: &Settings) -> Option<Self> {
         let env = docker_env(context);
-        let endpoint = match (&settings.target.value, settings.targets.keys().next()) {
-            (Some(asked), _) => endpoint_named(settings, Some(asked), &env),
-            (None, None) => endpoint_named(settings, None, &env),
-            (None, Some(only)) if settings.targets.len() == 1 => endpoint_named(settings, Some(only), &env),
+        let finder = Finder {
+            settings,
+            docker: &env,
+            kubeconfigs: &[],
+            person: true,
+        };
+        let name = match (&settings.target.value, settings.targets.keys().next()) {
+            (Some(asked), _) => Some(asked.as_str()),
+            (None, None) => None,
+            (None, Some(only)) if settings.targets.len() == 1 => Some(only.as_str()),
             _ => return None,
         };
-        let endpoint = endpoint.ok()?;
+        let Ok(Place::Engine(endpoint)) = finder.find(name, false) else {
+            return None;
+        };
         let credentials = registry_credentials(context, &env);
-        let to = endpoint.clone();
-        let connecting = async move { connect(&to, &credentials).await }.boxed();
+        let to = Place::Engine(endpoint.clone());
+        let connecting = async move { Ok(to.connect(&credentials).await?) }.boxed();
         Some(Self {
             endpoint,
             connecting,
@@ -361,6 +372,7 @@ impl Session {
                 .map(|path| context.environment.folder.join(path))
                 .collect(),
             profiles: context.global.profile.clone(),
+            kubeconfigs: kubeconfigs(&context.environment),
             connected: std::sync::Mutex::new(BTreeMap::new()),
             ahead: tokio::sync::Mutex::default(),
             _temporary: temporary,
@@ -444,31 +456,51 @@ impl Session {
     }
 
     /// The target of an app, connected once.
-    pub async fn target(&self, app: &App) -> Result<Arc<DockerTarget>, CommandError> {
-        let endpoint = self.endpoint(app)?;
-        if let Some(known) = self.connections().get(endpoint.name()) {
-            return Ok(Arc::clone(known));
+    pub async fn target(&self, app: &App) -> Result<Reach, CommandError> {
+        let place = self.place(app)?;
+        let name = place.name();
+        if let Some(known) = self.connections().get(&name) {
+            return Ok(known.clone());
         }
         let ahead = self.ahead.lock().await.take();
-        let target = match ahead.filter(|ahead| ahead.endpoint == endpoint) {
+        let target = match ahead.filter(|ahead| matches!(&place, Place::Engine(endpoint) if *endpoint == ahead.endpoint)) {
             Some(ahead) => ahead.finish().await?,
-            None => connect(&endpoint, &self.credentials).await?,
+            None => place.connect(&self.credentials).await?,
         };
-        self.connections()
-            .insert(endpoint.name().to_owned(), Arc::clone(&target));
+        self.connections().insert(name, target.clone());
         Ok(target)
     }
 
-    fn connections(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<DockerTarget>>> {
+    /// The engine of an app, for what only engines can.
+    pub async fn engine(&self, app: &App) -> Result<DockerTarget, CommandError> {
+        match self.place(app)? {
+            Place::Engine(endpoint) => {
+                Ok(DockerTarget::connect(&endpoint, self.credentials.clone(), Arc::new(SystemClock)).await?)
+            }
+            Place::Cluster { .. } => Err(self.target(app).await?.engine().map_or_else(
+                CommandError::from,
+                |_| CommandError::new(Exit::Target, "this needs a Docker engine"),
+            )),
+        }
+    }
+
+    fn connections(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Reach>> {
         self.connected
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Where an app goes: `--target`, else what the repository names, else the only configured target, else what `docker`
-    /// would use. Two that fit are an error that lists both.
-    pub fn endpoint(&self, app: &App) -> Result<Endpoint, CommandError> {
-        endpoint_of(&self.settings, app, &self.env)
+    /// or `kubectl` would use. Two that fit are an error that lists both.
+    pub fn place(&self, app: &App) -> Result<Place, CommandError> {
+        let name = target_of(&self.settings, app)?;
+        let finder = Finder {
+            settings: &self.settings,
+            docker: &self.env,
+            kubeconfigs: &self.kubeconfigs,
+            person: true,
+        };
+        Ok(finder.find(name, app.kind.is_kubernetes())?)
     }
 
     /// What the operator gives for an app besides Git.
@@ -518,8 +550,9 @@ impl Session {
     }
 }
 
-/// Where an app goes.
-pub fn endpoint_of(settings: &Settings, app: &App, env: &DockerEnv) -> Result<Endpoint, CommandError> {
+/// The name of the target that an app goes to, where one is given.
+pub fn target_of<'a>(settings: &'a Settings, app: &'a App) -> Result<Option<&'a str>, CommandError> {
+    let platform = if app.kind.is_kubernetes() { "kubernetes" } else { "docker" };
     let name = match (&settings.target.value, &app.target) {
         (Some(asked), Some(named)) if asked != named => {
             return Err(CommandError::new(
@@ -530,24 +563,28 @@ pub fn endpoint_of(settings: &Settings, app: &App, env: &DockerEnv) -> Result<En
                 ),
             )
             .hint(format!(
-                "in config.yaml:  targets: {{ {named}: {{ docker: {asked} }} }}"
+                "in config.yaml:  targets: {{ {named}: {{ {platform}: {asked} }} }}"
             )));
         }
         (Some(asked), _) => Some(asked.as_str()),
         (None, Some(named)) => {
-            if !settings.targets.contains_key(named) {
+            let declared = named.split_once('/').map_or(named.as_str(), |(target, _)| target);
+            if !settings.targets.contains_key(declared) {
                 return Err(CommandError::new(Exit::Target, format!("app `{}` is for the target `{named}`, which is not configured", app.name))
                     .code("E0550")
                     .at(app.declared.clone())
-                    .hint(format!("in config.yaml:  targets: {{ {named}: {{ docker: default }} }}  (or a context, or an address)")));
+                    .hint(if app.kind.is_kubernetes() {
+                        format!("in config.yaml:  targets: {{ {declared}: {{ kubernetes: current }} }}  (or a context of your kubeconfig)")
+                    } else {
+                        format!("in config.yaml:  targets: {{ {named}: {{ docker: default }} }}  (or a context, or an address)")
+                    }));
             }
             Some(named.as_str())
         }
-        (None, None) => match settings.targets.keys().collect::<Vec<_>>().as_slice() {
+        (None, None) => match fitting(settings, app).as_slice() {
             [] => None,
-            [only] => Some(only.as_str()),
-            several => {
-                let names: Vec<&str> = several.iter().map(|name| name.as_str()).collect();
+            [only] => Some(*only),
+            names => {
                 return Err(CommandError::new(
                     Exit::Usage,
                     format!("app `{}` fits several targets: {}", app.name, names.join(", ")),
@@ -556,28 +593,17 @@ pub fn endpoint_of(settings: &Settings, app: &App, env: &DockerEnv) -> Result<En
             }
         },
     };
-    endpoint_named(settings, name, env)
+    Ok(name)
 }
 
-fn endpoint_named(
-    settings: &Settings,
-    name: Option<&str>,
-    env: &DockerEnv,
-) -> Result<Endpoint, CommandError> {
-    let spec = name
-        .map(|name| settings.endpoint(name))
-        .filter(|spec| *spec != "default");
-    Ok(endpoint::resolve(spec, env, &DiskFiles)?)
-}
-
-/// Connects to an engine.
-pub async fn connect(
-    endpoint: &Endpoint,
-    credentials: &RegistryCredentials,
-) -> Result<Arc<DockerTarget>, CommandError> {
-    Ok(Arc::new(
-        DockerTarget::connect(endpoint, credentials.clone(), Arc::new(SystemClock)).await?,
-    ))
+/// The declared targets that can take an app: engines for Compose, clusters for Kubernetes objects.
+fn fitting<'a>(settings: &'a Settings, app: &App) -> Vec<&'a str> {
+    settings
+        .targets
+        .iter()
+        .filter(|(_, target)| matches!(target.platform, Platform::Kubernetes { .. }) == app.kind.is_kubernetes())
+        .map(|(name, _)| name.as_str())
+        .collect()
 }
 
 /// The variables that the docker command reads.

@@ -11,7 +11,6 @@ use super::session::Session;
 use crate::engine::look::desired_of;
 use crate::engine::{Commit, Options, Turn};
 use crate::history::{AppState, StoreError};
-use crate::live::world::Target;
 use crate::names::{AppKey, AppName};
 use crate::release::Record;
 use crate::render::App;
@@ -216,7 +215,7 @@ impl Session {
         if let Some(known) = state
             .target
             .as_ref()
-            .filter(|known| **known != target.engine().id)
+            .filter(|known| *known != target.id())
         {
             return Err(CommandError::new(
                 Exit::Refused,
@@ -224,7 +223,7 @@ impl Session {
                     "{} is another engine than the one that `{}` was applied to (id {}, was {known})",
                     target.name(),
                     subject.key.app,
-                    target.engine().id
+                    target.id()
                 ),
             )
             .code("E0611")

@@ -4,12 +4,14 @@
 //! held is not applied; what is not known is not acted on. Must not: know how anything is done, only in which order.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::gate;
 use crate::history::{AppState, Hold, Phase, Write};
 use crate::journal::Ending;
+use crate::live::kubernetes::world::Observed as Cluster;
 use crate::live::world::Observed;
 use crate::plan;
 use crate::progress;
@@ -131,6 +133,11 @@ async fn forward(bench: &Bench<'_>, look: Look, notes: &mut Notes) -> End {
         notes.release = effective
             .as_ref()
             .map(|record| (record.number, record.digest.clone()));
+        if let Some(cluster) = &observed.cluster
+            && let Err(end) = bench.write_down_objects(plan, cluster, &inventory, None, &[])
+        {
+            return *end;
+        }
         return no_change(bench, state, &observed);
     }
     if !new && turn.options.report_drift && !state.phase.in_flight() {
@@ -213,7 +220,10 @@ async fn forward(bench: &Bench<'_>, look: Look, notes: &mut Notes) -> End {
         now: world.clock.now(),
     };
     match rollback::decide(&ended, &situation) {
-        Decision::Keep => keep(bench, &approved, state, number, new, calls, notes).await,
+        Decision::Keep => {
+            let cluster = observed.cluster.clone();
+            keep(bench, &approved, state, (number, new), calls, cluster, notes).await
+        }
         Decision::Undecided => bench.interrupted("the release is being verified"),
         Decision::JudgeAgain { why } => disturbed(why),
         // A failing heal is an incident of the stable release, not a bad release: there is nothing to go back to.
@@ -248,9 +258,9 @@ async fn keep(
     bench: &Bench<'_>,
     approved: &gate::ApprovedPlan,
     state: AppState,
-    number: u64,
-    new: bool,
+    (number, new): (u64, bool),
     calls: usize,
+    cluster: Option<Arc<Cluster>>,
     notes: &mut Notes,
 ) -> End {
     let now = bench.world.clock.now();
@@ -276,7 +286,7 @@ async fn keep(
         return bench.store_failed(&error, "E0640", true);
     }
     bench
-        .after_bake(approved, &bench.turn.desired, &mut notes.warnings)
+        .after_bake(approved, &bench.turn.desired, cluster, &mut notes.warnings)
         .await;
     (state.phase, state.phase_since, state.candidate) = (Phase::Synced, Some(bench.world.clock.now()), None);
     if let Err(end) = save(bench.world.history.as_ref(), bench, &state, true) {

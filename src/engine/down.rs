@@ -108,6 +108,8 @@ pub fn down_plan(turn: &Turn, world: &World, look: &Look) -> Plan {
         delete_volumes: &turn.options.delete_volumes,
         files_dir: &files,
         data_dir: &data,
+        handed_over: &turn.options.handed_over,
+        claimed: &turn.options.claimed,
         pinned: &pinned,
     };
     plan::down(&turn.desired, &look.observed, &look.inventory, &stance)

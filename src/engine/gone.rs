@@ -3,13 +3,11 @@
 //! In: its key. Out: the run, or why it is left as it is. Guaranteed: only on the engine that it was applied to, only where
 //! its last rules allow pruning, never a volume. Must not: decide that it is gone.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::history::StoreError;
-use crate::live::world::Ask;
 use crate::names::AppKey;
 use crate::render::app::Prune;
 use crate::report::{Failure, Run, Stage, Trigger};
@@ -67,24 +65,11 @@ impl TakeDown {
         if record.snapshot.rules.prune == Prune::None {
             return left("`prune: none`: it is left as it is");
         }
-        let target = operator.target(self.target.as_deref(), &self.allowed).await?;
+        let target = operator
+            .target(self.target.as_deref(), &self.allowed, record.snapshot.bundle.is_some())
+            .await?;
         let desired = desired_of(&record);
-        let ask = Ask {
-            instance: world.instance.clone(),
-            key: self.key.clone(),
-            project: desired.project.name.clone(),
-            images: BTreeMap::new(),
-        };
-        let engine = target.observe(&ask).await.map_err(|error| Failure {
-            stage: Stage::Observe,
-            code: error.code().to_string(),
-            message: desired.mask.clean(&error.to_string()),
-            place: None,
-            help: error.hint(),
-            retry: error.kind() == crate::live::FailureKind::Retry,
-            touched: false,
-        })?;
-        if state.target.as_ref() != Some(&engine.engine.id) {
+        if state.target.as_ref() != Some(target.id()) {
             return left(&format!(
                 "{} is not the engine that it was applied to",
                 target.name()

@@ -266,6 +266,7 @@ fn known(fact: &Fact, before: &Inventory) -> bool {
             .jobs
             .get(service)
             .is_some_and(|known| known.spec == done.spec && known.image_id == done.image_id),
-        Fact::Disown { .. } | Fact::DisownNetwork { .. } | Fact::DisownVolume { .. } => false,
+        Fact::OwnObject { key, object } => before.objects.get(key) == Some(object),
+        Fact::DisownObject { .. } | Fact::Disown { .. } | Fact::DisownNetwork { .. } | Fact::DisownVolume { .. } => false,
     }
 }

@@ -128,13 +128,16 @@ async fn observe(
     desired: &Desired,
     pinned: &BTreeMap<ServiceName, Pinned>,
 ) -> Result<(Observed, Inventory), LookError> {
+    if let Some(bundle) = &desired.bundle {
+        return super::objects::observe(turn, world, desired, bundle).await;
+    }
     let ask = Ask {
         instance: world.instance.clone(),
         key: turn.key.clone(),
         project: desired.project.name.clone(),
         images: images(&desired.project.services, pinned),
     };
-    let observed = turn.target.observe(&ask).await?;
+    let observed = turn.target.engine()?.observe(&ask).await?;
     let mut inventory = world.history.inventory(&turn.key)?;
     if inventory.rebuilt {
         inventory = inventory::rebuild(&observed, &turn.desired.revision);
@@ -218,6 +221,8 @@ fn plan_for(
         delete_volumes: &turn.options.delete_volumes,
         files_dir: &files,
         data_dir: &data,
+        handed_over: &turn.options.handed_over,
+        claimed: &turn.options.claimed,
         pinned,
     };
     let mask = desired.mask.union(&effective.map(mask_of).unwrap_or_default());

@@ -12,6 +12,7 @@
 pub mod world;
 pub mod snapshot;
 pub mod inventory;
+pub mod objects;
 pub mod look;
 pub mod sightings;
 pub mod stand;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use crate::document::Diagnostics;
-use crate::live::world::Target;
+use crate::live::Reach;
 use crate::names::{AppKey, AppName, NameError, Revision, SourceId};
 use crate::render::{self, App, Broken, Desired, Discovery, Inputs};
 use crate::report::Trigger;
@@ -160,7 +160,7 @@ impl Snapshot {
         &self,
         app: &App,
         inputs: &Inputs,
-        target: Arc<dyn Target>,
+        target: Reach,
         trigger: Trigger,
         options: Options,
         stop: &CancellationToken,

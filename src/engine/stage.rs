@@ -4,6 +4,7 @@
 //! is in the inventory before anything is judged, also after a failure. Must not: decide what follows.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -13,6 +14,8 @@ use crate::clock::elapsed;
 use crate::gate::ApprovedPlan;
 use crate::health::{CauseKind, Expect, Verdict, docker};
 use crate::history::{AppState, History};
+use crate::live::LiveError;
+use crate::live::kubernetes::world as kubernetes;
 use crate::live::ownership::{NEXT, PARKED};
 use crate::live::world::{Ask, Container, ContainerId, Inventory, Observed, Owner};
 use crate::names::{Digest, Kind, ResourceKey, RunId, ServiceName};
@@ -48,7 +51,7 @@ pub(super) enum Passed {
 impl Bench<'_> {
     pub(super) fn hands(&self) -> Hands<'_> {
         Hands {
-            target: self.turn.target.as_ref(),
+            target: &self.turn.target,
             journal: self.world.history.as_ref(),
             clock: self.world.clock.as_ref(),
             progress: self.world.progress.as_ref(),
@@ -58,10 +61,10 @@ impl Bench<'_> {
         }
     }
 
-    fn eyes<'b>(&'b self, save: &'b (dyn Fn(&Timers) + Send + Sync)) -> Eyes<'b> {
+    pub(super) fn eyes<'b>(&'b self, save: &'b (dyn Fn(&Timers) + Send + Sync)) -> Eyes<'b> {
         Eyes {
             app: &self.turn.key.app,
-            target: self.turn.target.as_ref(),
+            target: &self.turn.target,
             clock: self.world.clock.as_ref(),
             progress: self.world.progress.as_ref(),
             mask: self.mask,
@@ -151,6 +154,9 @@ impl Bench<'_> {
         parked_from: Option<&Digest>,
         state: &mut AppState,
     ) -> (Passed, usize) {
+        if let Some(cluster) = &before.0.cluster {
+            return self.pass_objects(approved, desired, cluster, before.1, state).await;
+        }
         let applied = apply::apply(approved, Phase::Apply, self.hands()).await;
         let calls = applied.calls();
         let touched = calls > 0 || applied.failure().is_some();
@@ -219,6 +225,14 @@ impl Bench<'_> {
         (Passed::Settled(settled), calls)
     }
 
+    pub(super) fn save_timers(&self, state: &AppState, timers: &Timers) {
+        let mut next = state.clone();
+        next.timers = Some(timers.clone());
+        if let Err(error) = self.world.history.save_state(&self.turn.key, &next) {
+            tracing::warn!(app = %self.turn.key.app, "the timers can't be saved: {error}");
+        }
+    }
+
     async fn settle(
         &self,
         subjects: &[Subject],
@@ -226,14 +240,13 @@ impl Bench<'_> {
         timers: Timers,
         state: &AppState,
     ) -> Settled {
-        let save = |timers: &Timers| {
-            let mut next = state.clone();
-            next.timers = Some(timers.clone());
-            if let Err(error) = self.world.history.save_state(&self.turn.key, &next) {
-                tracing::warn!(app = %self.turn.key.app, "the timers can't be saved: {error}");
-            }
-        };
-        let watch = settle::settle(subjects, rules, timers, self.eyes(&save));
+        let save = |timers: &Timers| self.save_timers(state, timers);
+        self.bounded(settle::settle(subjects, rules, timers, self.eyes(&save)))
+            .await
+    }
+
+    /// Watches for as long as the caller wants to wait.
+    pub(super) async fn bounded(&self, watch: impl Future<Output = Settled>) -> Settled {
         let Some(wait) = self.turn.options.wait else {
             return watch.await;
         };
@@ -246,6 +259,18 @@ impl Bench<'_> {
                 watch.await
             }
         }
+    }
+
+    pub(super) fn observe_failed(&self, error: &LiveError, touched: bool) -> End {
+        End::Failed(Failure {
+            stage: Stage::Observe,
+            code: error.code().to_string(),
+            message: self.mask.clean(&error.to_string()),
+            place: None,
+            help: error.hint(),
+            retry: true,
+            touched,
+        })
     }
 
     /// Reads live state again and writes down what is ours now.
@@ -263,17 +288,11 @@ impl Bench<'_> {
             project: desired.project.name.clone(),
             images: BTreeMap::new(),
         };
-        let observed = self.turn.target.observe(&ask).await.map_err(|error| {
-            Box::new(End::Failed(Failure {
-                stage: Stage::Observe,
-                code: error.code().to_string(),
-                message: self.mask.clean(&error.to_string()),
-                place: None,
-                help: error.hint(),
-                retry: true,
-                touched: applied.calls() > 0,
-            }))
-        })?;
+        let observed = match self.turn.target.engine() {
+            Ok(engine) => engine.observe(&ask).await,
+            Err(error) => Err(error),
+        };
+        let observed = observed.map_err(|error| Box::new(self.observe_failed(&error, applied.calls() > 0)))?;
         let failed: BTreeSet<&ResourceKey> = applied
             .outcomes
             .iter()
@@ -341,8 +360,11 @@ impl Bench<'_> {
                 continue;
             };
             let since = container.created_at.unwrap_or(now);
-            let by_hand = self.turn.target.stopped_by_hand(&container.id, since).await;
-            if cause.kind == CauseKind::Foreign || by_hand.unwrap_or(false) {
+            let by_hand = match self.turn.target.engine() {
+                Ok(engine) => engine.stopped_by_hand(&container.id, since).await.unwrap_or(false),
+                Err(_) => false,
+            };
+            if cause.kind == CauseKind::Foreign || by_hand {
                 continue;
             }
             let save = |_: &Timers| {};
@@ -352,7 +374,7 @@ impl Bench<'_> {
     }
 
     /// What a failed step of apply says about the release.
-    async fn broke(&self, resource: &ResourceKey, failure: &StepFailure, touched: bool) -> Passed {
+    pub(super) async fn broke(&self, resource: &ResourceKey, failure: &StepFailure, touched: bool) -> Passed {
         let service = ServiceName::try_from(&*resource.name).ok();
         match &failure.why {
             Why::Gate { cause, container } => {
@@ -410,6 +432,7 @@ impl Bench<'_> {
         &self,
         approved: &ApprovedPlan,
         desired: &Desired,
+        cluster: Option<Arc<kubernetes::Observed>>,
         warnings: &mut Vec<String>,
     ) {
         if !approved
@@ -425,6 +448,7 @@ impl Bench<'_> {
             stage: crate::progress::Stage::Prune,
         });
         let applied = apply::apply(approved, Phase::AfterBake, self.hands()).await;
+        let cluster = cluster.as_deref();
         if let Some((resource, failure)) = applied.failure() {
             warnings.push(format!(
                 "{resource} could not be removed: {}",
@@ -433,10 +457,14 @@ impl Bench<'_> {
         }
         match self.world.history.inventory(&self.turn.key) {
             Ok(inventory) => {
-                if let Err(end) = self
-                    .write_down(approved.plan(), desired, &inventory, &applied, None)
-                    .await
-                {
+                let written = match cluster {
+                    Some(cluster) => self.write_down_gone(cluster, &inventory, &applied),
+                    None => self
+                        .write_down(approved.plan(), desired, &inventory, &applied, None)
+                        .await
+                        .map(drop),
+                };
+                if let Err(end) = written {
                     warnings.push(format!("what was removed is not written down yet: {end:?}"));
                 }
             }
@@ -455,6 +483,7 @@ fn bare_evidence(service: ServiceName, cause: crate::health::Cause) -> Evidence 
         exit_code: None,
         probe: None,
         logs: Vec::new(),
+        events: Vec::new(),
     }
 }
 

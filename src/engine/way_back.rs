@@ -4,12 +4,14 @@
 //! anything is put back; a rollback that fails freezes and is never rolled back itself. Must not: choose the release
 //! (`rollback/` does).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::gate::{self, ApprovedPlan, Permit};
 use crate::history::{AppState, HeldBy, Hold, Phase, StoreError, Write};
+use crate::live::kubernetes::world::Observed as Cluster;
 use crate::live::world::{Inventory, Observed};
 use crate::names::{Digest, Kind};
 use crate::plan::{Change, Plan};
@@ -191,7 +193,7 @@ async fn put(
         Passed::Broke(evidence) => evidence,
         Passed::Settled(settled) => match settled.end {
             settle::End::Healthy => {
-                return match conclude(bench, &approved, record, state, &desired, notes).await {
+                return match conclude(bench, &approved, record, state, &desired, observed.cluster.clone(), notes).await {
                     Ok(()) => Put::Back {
                         calls,
                         baked: settled.baked,
@@ -221,6 +223,7 @@ async fn conclude(
     record: &Record,
     state: AppState,
     desired: &crate::render::Desired,
+    cluster: Option<Arc<Cluster>>,
     notes: &mut Notes,
 ) -> Result<(), Box<End>> {
     let now = bench.world.clock.now();
@@ -241,7 +244,7 @@ async fn conclude(
         ..state
     };
     save(bench.world.history.as_ref(), bench, &state, true)?;
-    bench.after_bake(approved, desired, &mut notes.warnings).await;
+    bench.after_bake(approved, desired, cluster, &mut notes.warnings).await;
     Ok(())
 }
 
@@ -329,7 +332,7 @@ async fn heal(
         Passed::Broke(evidence) => evidence,
         Passed::Settled(settled) => match settled.end {
             settle::End::Healthy => {
-                return match conclude(bench, &approved, record, state, &desired, notes).await {
+                return match conclude(bench, &approved, record, state, &desired, before.0.cluster.clone(), notes).await {
                     Ok(()) => End::Held {
                         held: held(hold, Some(record)),
                         healed: calls,

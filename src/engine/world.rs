@@ -3,6 +3,7 @@
 //! In: a store, a clock, a listener, folders. Out: [`World`], [`Turn`]. Guaranteed: there are no statics; two worlds in one
 //! process do not know of each other. Must not: read the environment.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{Clock, Timestamp};
 use crate::gate::Permit;
 use crate::history::History;
-use crate::live::world::Target;
-use crate::names::{AppKey, Digest, InstanceName, Revision, RunId};
+use crate::live::Reach;
+use crate::names::{AppKey, AppName, Digest, InstanceName, ObjectKey, Revision, RunId};
 use crate::progress::Progress;
 use crate::render::Desired;
 use crate::render::app::{Prune, Rules};
@@ -62,7 +63,7 @@ impl World {
 #[derive(Clone)]
 pub struct Turn {
     pub key: AppKey,
-    pub target: Arc<dyn Target>,
+    pub target: Reach,
     pub desired: Arc<Desired>,
     pub commit: Commit,
     pub trigger: Trigger,
@@ -92,6 +93,9 @@ pub struct Options {
     pub takeover: bool,
     /// `--no-rollback`.
     pub no_rollback: bool,
+    /// Objects of a cluster that other apps of the same commit no longer declare, and those that they declare.
+    pub handed_over: BTreeSet<ObjectKey>,
+    pub claimed: BTreeMap<ObjectKey, AppName>,
     /// Volumes that the command names for deletion.
     pub delete_volumes: Vec<String>,
     /// The plan that a person saw: another one is refused as stale.

@@ -7,7 +7,7 @@ use serde::de::IntoDeserializer as _;
 use crate::clock::Timestamp;
 use crate::journal::{Ending, EntryId, Fact, Intent, Journal, JournalError, Ledger};
 use crate::live::world::{ContainerId, Inventory};
-use crate::names::{AppKey, Digest, Kind, ResourceKey, RunId, ServiceName};
+use crate::names::{AppKey, Digest, Kind, ObjectKey, ResourceKey, RunId, ServiceName};
 
 use super::error::StoreError;
 use super::store::{Store, from_json, limited, to_json};
@@ -17,6 +17,7 @@ const CONTAINER: &str = "container";
 const NETWORK: &str = "network";
 const VOLUME: &str = "volume";
 const JOB: &str = "job";
+const OBJECT: &str = "object";
 
 impl Journal for Store {
     fn intend(&self, intent: &Intent) -> Result<EntryId, JournalError> {
@@ -75,6 +76,8 @@ impl Ledger for Store {
                 Fact::DisownNetwork { name } => self.remove(transaction, app, NETWORK, name)?,
                 Fact::OwnVolume { name, spec } => self.put(transaction, app, VOLUME, name, spec)?,
                 Fact::DisownVolume { name } => self.remove(transaction, app, VOLUME, name)?,
+                Fact::OwnObject { key, object } => self.put(transaction, app, OBJECT, &object_name(key)?, object)?,
+                Fact::DisownObject { key } => self.remove(transaction, app, OBJECT, &object_name(key)?)?,
                 Fact::JobDone { service, done } => self.put(transaction, app, JOB, service.as_str(), done)?,
             }
             transaction
@@ -232,6 +235,9 @@ impl Store {
                             .map_err(|error| StoreError::unreadable(WHAT, error))?;
                         inventory.jobs.insert(service, from_json(&value, WHAT)?);
                     }
+                    OBJECT => {
+                        inventory.objects.insert(from_json(&name, WHAT)?, from_json(&value, WHAT)?);
+                    }
                     // A kind of a newer minor version: not ours to delete or to read.
                     _ => {}
                 }
@@ -245,8 +251,8 @@ impl Store {
             let app = self.app(transaction, key)?;
             transaction
                 .execute(
-                    "DELETE FROM inventory WHERE app = ?1 AND kind IN (?2, ?3, ?4, ?5)",
-                    params![app, CONTAINER, NETWORK, VOLUME, JOB],
+                    "DELETE FROM inventory WHERE app = ?1 AND kind IN (?2, ?3, ?4, ?5, ?6)",
+                    params![app, CONTAINER, NETWORK, VOLUME, JOB, OBJECT],
                 )
                 .map_err(|error| self.sql(error))?;
             for (id, container) in &inventory.containers {
@@ -257,6 +263,9 @@ impl Store {
             }
             for (name, spec) in &inventory.volumes {
                 self.put(transaction, app, VOLUME, name, spec)?;
+            }
+            for (key, object) in &inventory.objects {
+                self.put(transaction, app, OBJECT, &object_name(key)?, object)?;
             }
             for (service, done) in &inventory.jobs {
                 self.put(transaction, app, JOB, service.as_str(), done)?;
@@ -270,6 +279,11 @@ impl Store {
             Ok(())
         })
     }
+}
+
+/// An object's key as the name of its row.
+fn object_name(key: &ObjectKey) -> Result<String, StoreError> {
+    to_json(key, "the key of an object")
 }
 
 fn kind_of(word: &str) -> Result<Kind, StoreError> {

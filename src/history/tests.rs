@@ -92,6 +92,7 @@ fn record(app: &str, content: &str) -> Record {
         stable_at: None,
         snapshot: Snapshot {
             project,
+            bundle: None,
             rules: Rules::default(),
             places: Places::default(),
             secrets: vec![Secret::new(CANARY.to_owned())],

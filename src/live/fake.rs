@@ -53,6 +53,7 @@ impl Fake {
             volumes: BTreeMap::new(),
             images: BTreeMap::new(),
             holders: Vec::new(),
+            cluster: None,
         };
         Self {
             world,

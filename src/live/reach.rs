@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::kubernetes::world::Cluster;
 use super::world::Target;
 use super::{LiveError, Problem};
+use crate::names::TargetId;
 
 /// A connected target.
 #[derive(Clone)]
@@ -22,6 +23,14 @@ impl Reach {
         match self {
             Reach::Engine(target) => target.name(),
             Reach::Cluster(cluster) => cluster.name(),
+        }
+    }
+
+    /// Its own id, as at the connect.
+    pub fn id(&self) -> &TargetId {
+        match self {
+            Reach::Engine(target) => target.id(),
+            Reach::Cluster(cluster) => cluster.id(),
         }
     }
 

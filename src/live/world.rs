@@ -25,6 +25,8 @@ use crate::secret::MASKED;
 pub trait Target: Send + Sync {
     /// Its name for people, as `docker:nas`.
     fn name(&self) -> &str;
+    /// The engine's own id, as at the connect.
+    fn id(&self) -> &TargetId;
     /// Reads everything of an app in the fewest calls. An error is *unknown*, never *empty*.
     async fn observe(&self, ask: &Ask) -> Result<Observed, LiveError>;
     /// Does one thing: exactly one API call.

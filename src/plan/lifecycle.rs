@@ -33,11 +33,15 @@ fn plan_of(desired: &Desired, observed: &Observed, changes: Vec<Change>) -> Plan
         key: desired.key.clone(),
         revision: desired.revision.clone(),
         target: observed.engine.id.clone(),
-        basis: basis::digest(observed, &release),
+        basis: match &observed.cluster {
+            Some(cluster) => basis::of_objects(Some(cluster), &release),
+            None => basis::digest(observed, &release),
+        },
         release,
         content: desired.content.clone(),
         images: BTreeMap::new(),
         specs: BTreeMap::new(),
+        known: BTreeMap::new(),
         changes,
         preflight: Preflight::default(),
         problems: Vec::new(),
@@ -64,6 +68,17 @@ fn members<'a>(group: &Group<'a>) -> Vec<&'a Container> {
 
 /// Plans to remove an app: containers in reverse order, networks, and the volumes that the command names.
 pub fn down(desired: &Desired, observed: &Observed, inventory: &Inventory, stance: &Stance<'_>) -> Plan {
+    if let (Some(bundle), Some(cluster)) = (&desired.bundle, &observed.cluster) {
+        let scene = super::kubernetes::Scene {
+            desired,
+            bundle,
+            observed: cluster,
+            inventory,
+            stance,
+            new: false,
+        };
+        return plan_of(desired, observed, super::kubernetes::down(&scene));
+    }
     let groups = groups(&desired.project, observed, inventory);
     let edges = order::edges(&desired.project);
     let mut names: Vec<String> = order::sorted(&edges).iter().map(ServiceName::to_string).collect();

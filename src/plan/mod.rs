@@ -28,6 +28,7 @@ use crate::release::{Pinned, Record};
 use crate::render::{Bundle, Desired};
 use crate::render::app::Prune;
 
+pub use kubernetes::find as manifest;
 pub use lifecycle::{down, restart};
 
 pub use change::{Action, Await, Blocked, Cause, Change, Condition, FieldDiff, Moved, Phase, Step, Strategy};

@@ -101,6 +101,7 @@ pub fn of_project(digit: char, project: Project) -> Desired {
         },
         revision: revision(digit),
         project,
+        bundle: None,
         rules: Rules::default(),
         content,
         places,
@@ -170,6 +171,8 @@ impl Bench {
             delete_volumes: &self.delete_volumes,
             files_dir: "/state/files/web",
             data_dir: "/state/data/web",
+            handed_over: &BTreeSet::new(),
+            claimed: &BTreeMap::new(),
             pinned: &pinned,
         };
         super::plan(desired, &self.engine.world, &self.inventory, &stance)
@@ -194,6 +197,7 @@ impl Bench {
                         .engine
                         .execute(op)
                         .map_err(|error| format!("{}: {op}: {error}", change.key))?,
+                    Step::Object(op) => return Err(format!("{}: {op}: an engine has no objects", change.key)),
                     Step::Await(awaited) => self
                         .check(&awaited.condition)
                         .map_err(|error| format!("{}: {error}", change.key))?,
@@ -209,6 +213,9 @@ impl Bench {
                 (containers, false)
             }
             Condition::Completed { containers, .. } => (containers, true),
+            Condition::ObjectReady { key } | Condition::ObjectGone { key } => {
+                return Err(format!("{key}: an engine has no objects"));
+            }
         };
         for reference in containers {
             let name = reference.to_string();
@@ -400,10 +407,13 @@ pub fn calls(plan: &Plan, name: &str) -> Vec<String> {
         .flat_map(|change| &change.steps)
         .map(|step| match step {
             Step::Op(op) => op.to_string(),
+            Step::Object(op) => op.to_string(),
             Step::Await(awaited) => match &awaited.condition {
                 Condition::Healthy { service, .. } => format!("await healthy {service}"),
                 Condition::Running { service, .. } => format!("await running {service}"),
                 Condition::Completed { service, .. } => format!("await completed {service}"),
+                Condition::ObjectReady { key } => format!("await ready {key}"),
+                Condition::ObjectGone { key } => format!("await gone {key}"),
             },
         })
         .collect()

@@ -521,6 +521,7 @@ fn change_view(change: &Change) -> ChangeView {
             Action::Restart => "restart",
             Action::Tidy => "tidy",
             Action::Delete => "delete",
+            Action::Record => "record",
             Action::Keep => "keep",
             Action::Blocked(_) => "blocked",
         },

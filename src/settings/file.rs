@@ -12,7 +12,7 @@ use crate::names::AppName;
 use crate::secret::looks_secret;
 
 use super::{
-    ALLOWABLE, Auth, Origin, SecretFrom, Set, SourceSetting, TargetSetting, absolute, parse_duration,
+    ALLOWABLE, Auth, Origin, SecretFrom, Set, SourceSetting, Platform, TargetSetting, absolute, parse_duration,
 };
 
 /// What the file says. Texts are checked by `resolve`, where the environment and flags may override them.
@@ -88,20 +88,36 @@ fn targets(fields: &mut Fields<'_, '_>, model: &mut FileModel) {
         ) else {
             continue;
         };
-        if let Some(docker) = target.required_string("docker") {
-            let usable = !docker.value.trim().is_empty() && !docker.value.chars().any(char::is_control);
+        let kubernetes = target.string("kubernetes");
+        let namespace = target.string("namespace");
+        let exec = target.bool("exec");
+        let named = match kubernetes {
+            Some(context) => {
+                let platform = Platform::Kubernetes {
+                    context: Some(context.value.clone()).filter(|name| name != "current"),
+                    namespace: namespace.map(|name| name.value),
+                    exec: exec.is_some_and(|exec| exec.value),
+                };
+                if target.has("docker") {
+                    let finding = "a target is an engine or a cluster, not both";
+                    target.diagnostics().push(Diagnostic::error(Code::SETTING_VALUE, &context.span, finding));
+                    let _ = target.raw("docker");
+                }
+                Some((context, platform))
+            }
+            None => target.required_string("docker").map(|docker| {
+                let platform = Platform::Docker(docker.value.clone());
+                (docker, platform)
+            }),
+        };
+        if let Some((text, platform)) = named {
+            let usable = !text.value.trim().is_empty() && !text.value.chars().any(char::is_control);
             if usable {
-                let origin = Origin::File(docker.span.place());
-                model.targets.insert(
-                    name,
-                    TargetSetting {
-                        docker: docker.value,
-                        origin,
-                    },
-                );
+                let origin = Origin::File(text.span.place());
+                model.targets.insert(name, TargetSetting { platform, origin });
             } else {
                 target.diagnostics().push(
-                    Diagnostic::error(Code::SETTING_VALUE, &docker.span, "this names no engine")
+                    Diagnostic::error(Code::SETTING_VALUE, &text.span, "this names no engine")
                         .with_help("`default`, a docker context's name, `unix:///path` or `tcp://host:port`"),
                 );
             }

@@ -22,6 +22,7 @@
 //!     targets: [nas]              # the targets that it may deploy to; default: all
 //! targets:
 //!   nas: { docker: unix:///var/run/docker.sock }      # default | a context's name | unix:// | tcp://
+//!   prod: { kubernetes: prod-eu, namespace: shop }    # a context of the kubeconfig, or `current`; exec: true lets it run a program
 //! allow:
 //!   proxy: [host-network]         # what `serve` denies unless it is named here, by app
 //! ```
@@ -224,9 +225,23 @@ pub struct SecretError {
 /// Where an app can be deployed to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetSetting {
-    /// `default`, a context's name, or an address, as `--target` takes it.
-    pub docker: String,
+    pub platform: Platform,
     pub origin: Origin,
+}
+
+/// What a target is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Platform {
+    /// A Docker engine: `default`, a context's name, or an address, as `--target` takes it.
+    Docker(String),
+    /// A cluster, by the context of a kubeconfig; `None` is the current one, or the pod's own cluster.
+    Kubernetes {
+        context: Option<String>,
+        /// The namespace of objects that name none.
+        namespace: Option<String>,
+        /// Whether `serve` may start the program that the kubeconfig names for credentials.
+        exec: bool,
+    },
 }
 
 impl Settings {
@@ -252,7 +267,10 @@ impl Settings {
 
     /// The endpoint that `name` stands for: a configured target's, else `name` itself (a context or an address).
     pub fn endpoint<'a>(&'a self, name: &'a str) -> &'a str {
-        self.targets.get(name).map_or(name, |target| &target.docker)
+        match self.targets.get(name).map(|target| &target.platform) {
+            Some(Platform::Docker(spec)) => spec,
+            _ => name,
+        }
     }
 }
 

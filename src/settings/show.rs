@@ -2,7 +2,7 @@
 
 use crate::secret::MASKED;
 
-use super::{Origin, SecretFrom, Settings, SourceSetting, show_duration};
+use super::{Platform, Origin, SecretFrom, Settings, SourceSetting, show_duration};
 
 /// One setting.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -60,11 +60,21 @@ impl Settings {
             rows.source(&format!("sources[{index}]"), source);
         }
         for (name, target) in &self.targets {
-            rows.add(
-                &format!("targets.{name}.docker"),
-                Some(target.docker.clone()),
-                &target.origin,
-            );
+            let (key, value) = match &target.platform {
+                Platform::Docker(spec) => ("docker", spec.clone()),
+                Platform::Kubernetes { context, .. } => {
+                    ("kubernetes", context.clone().unwrap_or_else(|| "current".to_owned()))
+                }
+            };
+            rows.add(&format!("targets.{name}.{key}"), Some(value), &target.origin);
+            if let Platform::Kubernetes { namespace, exec, .. } = &target.platform {
+                if namespace.is_some() {
+                    rows.add(&format!("targets.{name}.namespace"), namespace.clone(), &target.origin);
+                }
+                if *exec {
+                    rows.add(&format!("targets.{name}.exec"), Some("true".to_owned()), &target.origin);
+                }
+            }
         }
         for (app, names) in &self.allow {
             rows.add(

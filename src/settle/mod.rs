@@ -161,7 +161,7 @@ pub struct Eyes<'a> {
 }
 
 pub use containers::{evidence_of, verdicts};
-pub use objects::{Objects, Watched};
+pub use objects::{Objects, Watched, judge_object};
 
 /// What a target's watch reads, again and again.
 #[async_trait]

@@ -35,6 +35,38 @@ pub struct Watched {
     pub wanted: Value,
 }
 
+/// Judges one object once.
+pub fn judge_object(one: &Watched, around: &Surroundings, rules: &Rules, now: Timestamp) -> Judged {
+    let applied = Applied {
+        at: now,
+        generation: one.generation,
+        restarts: one.restarts.clone(),
+    };
+    judge(&scene(one, around, rules, now, &applied, &Sightings::default()))
+}
+
+fn scene<'s>(
+    one: &Watched,
+    around: &'s Surroundings,
+    rules: &'s Rules,
+    now: Timestamp,
+    applied: &'s Applied,
+    seen: &'s Sightings,
+) -> Scene<'s> {
+    Scene {
+        now,
+        object: around.objects.get(&one.key).and_then(Option::as_ref).unwrap_or(&Value::Null),
+        revisions: &around.revisions,
+        pods: &around.pods,
+        events: &around.events,
+        nodes: &around.nodes,
+        classes: &around.classes,
+        applied,
+        seen,
+        rules,
+    }
+}
+
 /// The objects of a release, watched.
 pub struct Objects<'a> {
     watched: Vec<Watched>,
@@ -72,6 +104,15 @@ impl<'a> Objects<'a> {
         &self.judged
     }
 
+    /// The evidence of one object that failed a wait, or whose step failed, with that cause.
+    pub async fn gather(&mut self, cause: &Cause) -> Option<Evidence> {
+        let mut timers = Timers::start(self.now);
+        self.read(self.now, &mut timers).await.ok()?;
+        let name = self.watched.first()?.name.clone();
+        let verdicts = BTreeMap::from([(name.clone(), Verdict::Failed(cause.clone()))]);
+        self.evidence(&BTreeSet::from([name]), &verdicts, None).await.pop()
+    }
+
     fn with_scene<T>(&self, one: &Watched, look: impl FnOnce(&Scene<'_>) -> T) -> T {
         let applied = Applied {
             at: self.started,
@@ -79,18 +120,8 @@ impl<'a> Objects<'a> {
             restarts: one.restarts.clone(),
         };
         let nothing = Sightings::default();
-        look(&Scene {
-            now: self.now,
-            object: self.around.objects.get(&one.key).and_then(Option::as_ref).unwrap_or(&Value::Null),
-            revisions: &self.around.revisions,
-            pods: &self.around.pods,
-            events: &self.around.events,
-            nodes: &self.around.nodes,
-            classes: &self.around.classes,
-            applied: &applied,
-            seen: self.seen.get(one.name.as_str()).unwrap_or(&nothing),
-            rules: self.rules,
-        })
+        let seen = self.seen.get(one.name.as_str()).unwrap_or(&nothing);
+        look(&scene(one, &self.around, self.rules, self.now, &applied, seen))
     }
 }
 

@@ -7,7 +7,8 @@ use std::sync::Mutex;
 use super::*;
 use crate::clock::{Clock, Timestamp};
 use crate::history::{AppState, History, Opening, Phase, Store};
-use crate::live::LiveError;
+use crate::live::world::Target;
+use crate::live::{LiveError, Reach};
 use crate::live::docker::op::Op;
 use crate::live::world::{Ask, Container, ContainerId, Observed, Receipt, Symbols};
 use crate::names::{Digest, TargetId};
@@ -34,12 +35,15 @@ impl Clock for PausedClock {
 }
 
 /// An engine that may be looked at, and nothing else.
-struct EmptyEngine;
+struct EmptyEngine(TargetId);
 
 #[async_trait]
 impl Target for EmptyEngine {
     fn name(&self) -> &str {
         "docker:here"
+    }
+    fn id(&self) -> &TargetId {
+        &self.0
     }
     async fn observe(&self, _: &Ask) -> Result<Observed, LiveError> {
         Ok(Observed {
@@ -56,6 +60,7 @@ impl Target for EmptyEngine {
             volumes: BTreeMap::new(),
             images: BTreeMap::new(),
             holders: Vec::new(),
+            cluster: None,
         })
     }
     async fn execute(&self, op: &Op, _: &Symbols) -> Result<Receipt, LiveError> {
@@ -99,8 +104,8 @@ impl Operator for Desk {
     fn permit(&self, _: &AppName) -> Permit {
         Permit::default()
     }
-    async fn target(&self, _: Option<&str>, _: &[String]) -> Result<Arc<dyn Target>, Failure> {
-        Ok(Arc::new(EmptyEngine))
+    async fn target(&self, _: Option<&str>, _: &[String], _: bool) -> Result<Reach, Failure> {
+        Ok(Reach::Engine(Arc::new(EmptyEngine(engine_id()))))
     }
 }
 

@@ -123,6 +123,7 @@ pub(super) async fn observe(
             .collect(),
         images,
         holders: listed.into_iter().map(holder).collect(),
+        cluster: None,
     })
 }
 

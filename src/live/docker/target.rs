@@ -22,6 +22,7 @@ use super::info::Info;
 use super::logs::{Line, LogAsk};
 use super::op::Op;
 use super::{events, execute, gaps, logs, observe, probe};
+use crate::names::TargetId;
 use crate::clock::{Clock, Timestamp};
 use crate::image::ImageRef;
 use crate::live::world::{Ask, Container, ContainerId, Engine, Observed, Receipt, Symbols, Target};
@@ -197,6 +198,10 @@ impl DockerTarget {
 impl Target for DockerTarget {
     fn name(&self) -> &str {
         self.client.endpoint().name()
+    }
+
+    fn id(&self) -> &TargetId {
+        &self.engine.id
     }
 
     async fn observe(&self, ask: &Ask) -> Result<Observed, LiveError> {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use http::Method;
 use serde_json::Value;
-use tokio::sync::OnceCell;
 
 use super::client::Api;
 use super::config::{ClusterSpec, resolve};
@@ -20,21 +19,21 @@ pub struct KubernetesTarget {
     name: String,
     namespace: String,
     api: Api,
-    facts: OnceCell<ClusterFacts>,
+    facts: ClusterFacts,
 }
 
 impl KubernetesTarget {
     /// Reads the kubeconfig and asks the cluster who it is.
     pub async fn connect(name: Option<&str>, spec: &ClusterSpec) -> Result<Arc<Self>, LiveError> {
         let resolved = resolve(spec).await?;
-        let target = Self {
-            name: name.map_or_else(|| format!("k8s:{}", resolved.context), str::to_owned),
+        let api = Api::new(resolved.config)?;
+        let facts = facts(&api).await?;
+        Ok(Arc::new(Self {
+            name: format!("k8s:{}", name.unwrap_or(&resolved.context)),
             namespace: resolved.namespace,
-            api: Api::new(resolved.config)?,
-            facts: OnceCell::new(),
-        };
-        target.facts().await?;
-        Ok(Arc::new(target))
+            api,
+            facts,
+        }))
     }
 
     /// The namespace of objects that name none.
@@ -46,33 +45,20 @@ impl KubernetesTarget {
     pub fn address(&self) -> &str {
         self.api.address()
     }
+}
 
-    /// Which cluster it is.
-    pub async fn facts(&self) -> Result<&ClusterFacts, LiveError> {
-        self.facts
-            .get_or_try_init(|| async {
-                let (namespace, version) = futures_util::try_join!(
-                    self.api
-                        .get("read the namespace kube-system", "/api/v1/namespaces/kube-system"),
-                    self.api.get("read the cluster's version", "/version"),
-                )?;
-                let uid = namespace
-                    .pointer("/metadata/uid")
-                    .and_then(Value::as_str)
-                    .unwrap_or_default();
-                let id = TargetId::try_from(uid).map_err(|_| {
-                    let address = self.api.address().to_owned();
-                    LiveError::new("read the namespace kube-system", Problem::NotACluster { address })
-                })?;
-                let version = version
-                    .get("gitVersion")
-                    .and_then(Value::as_str)
-                    .unwrap_or("unknown")
-                    .to_owned();
-                Ok(ClusterFacts { id, version })
-            })
-            .await
-    }
+async fn facts(api: &Api) -> Result<ClusterFacts, LiveError> {
+    let (namespace, version) = futures_util::try_join!(
+        api.get("read the namespace kube-system", "/api/v1/namespaces/kube-system"),
+        api.get("read the cluster's version", "/version"),
+    )?;
+    let uid = namespace.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default();
+    let id = TargetId::try_from(uid).map_err(|_| {
+        let address = api.address().to_owned();
+        LiveError::new("read the namespace kube-system", Problem::NotACluster { address })
+    })?;
+    let version = version.get("gitVersion").and_then(Value::as_str).unwrap_or("unknown").to_owned();
+    Ok(ClusterFacts { id, version })
 }
 
 #[async_trait]
@@ -81,9 +67,12 @@ impl Cluster for KubernetesTarget {
         &self.name
     }
 
+    fn id(&self) -> &TargetId {
+        &self.facts.id
+    }
+
     async fn observe(&self, ask: &Ask<'_>) -> Result<Observed, LiveError> {
-        let facts = self.facts().await?.clone();
-        observe::observe(&self.api, facts, &self.namespace, ask).await
+        observe::observe(&self.api, self.facts.clone(), &self.namespace, ask).await
     }
 
     async fn execute(&self, op: &Op) -> Result<Receipt, LiveError> {

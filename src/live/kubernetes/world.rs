@@ -24,6 +24,8 @@ use crate::render::bundle::Bundle;
 pub trait Cluster: Send + Sync {
     /// Its name for people, as `k8s:prod`.
     fn name(&self) -> &str;
+    /// The UID of its namespace `kube-system`, as at the connect.
+    fn id(&self) -> &TargetId;
     /// Reads everything of an app in the fewest calls. An error is *unknown*, never *empty*.
     async fn observe(&self, ask: &Ask<'_>) -> Result<Observed, LiveError>;
     /// Does one thing: exactly one API call.
@@ -48,8 +50,6 @@ pub struct Ask<'a> {
     pub owned: &'a BTreeMap<ObjectKey, OwnedObject>,
     /// Which differences are ignored, and whether other controllers' fields are taken.
     pub leave: &'a super::ownership::Leave,
-    /// Look for pods that keep a StatefulSet from going back, which a rollback needs.
-    pub stuck_pods: bool,
     /// When it is asked.
     pub now: Timestamp,
 }

@@ -73,7 +73,7 @@ fn place(places: &Places, manifest: &Manifest, pointer: &str) -> Option<crate::d
 }
 
 /// The manifest with a key, whose own namespace may be left to the app.
-pub(crate) fn find<'b>(bundle: &'b Bundle, key: &ObjectKey) -> Option<&'b Manifest> {
+pub fn find<'b>(bundle: &'b Bundle, key: &ObjectKey) -> Option<&'b Manifest> {
     bundle.objects.iter().find(|manifest| {
         manifest.key.kind == key.kind
             && manifest.key.group == key.group
