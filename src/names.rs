@@ -133,6 +133,13 @@ name_type!(
     |raw| raw.len() == 40 && raw.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase())
 );
 
+impl ProjectName {
+    /// A name that stands for an app without a Compose project, where its own can't.
+    pub fn of_objects() -> Self {
+        Self("objects".into())
+    }
+}
+
 impl ServiceName {
     /// The name under which an object is judged: `Deployment/web`, with the namespace where it is not the app's own.
     pub fn of_object(key: &ObjectKey, namespace: &str) -> Self {

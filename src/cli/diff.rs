@@ -13,7 +13,7 @@ use super::style;
 use super::{CommandError, Context};
 use crate::engine::look::{desired_of, mask_of};
 use crate::plan::{Change, Moved};
-use crate::render::compose_yaml;
+use crate::render::{Desired, bundle_yaml, compose_yaml};
 use crate::report::Exit;
 use crate::report::text::{Role, visible};
 
@@ -86,6 +86,13 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit, CommandError> {
     })
 }
 
+fn manifest(desired: &Desired) -> String {
+    match &desired.bundle {
+        Some(bundle) => bundle_yaml(bundle),
+        None => compose_yaml(&desired.project),
+    }
+}
+
 /// From what should run now, as live state has changed it, to what Git wants; both masked.
 fn difference(planned: &super::planned::Planned) -> Difference {
     let app = planned.app.name.to_string();
@@ -93,9 +100,9 @@ fn difference(planned: &super::planned::Planned) -> Difference {
     let before = planned.look.effective.as_ref();
     let mask = desired.mask.union(&before.map(mask_of).unwrap_or_default());
     let old = before
-        .map(|record| mask.clean(&compose_yaml(&desired_of(record).project)))
+        .map(|record| mask.clean(&manifest(&desired_of(record))))
         .unwrap_or_default();
-    let new = mask.clean(&compose_yaml(&desired.project));
+    let new = mask.clean(&manifest(desired));
     let mut text = TextDiff::from_lines(&old, &new)
         .unified_diff()
         .context_radius(3)

@@ -7,7 +7,7 @@ use super::args::Format;
 use super::error::CommandError;
 use super::here::{Here, inputs, with_profiles};
 use super::output::no_markdown;
-use crate::render::compose_yaml;
+use crate::render::{bundle_yaml, compose_yaml};
 use crate::report::Exit;
 
 /// Prints the final manifests of an app, secrets masked
@@ -36,21 +36,30 @@ pub fn run(args: Args, context: &mut Context) -> Result<Exit, CommandError> {
             .unwrap_or_default();
         context.output.warn(&format!("{place}{}", warning.message));
     }
-    let yaml = compose_yaml(&desired.project);
+    let yaml = match &desired.bundle {
+        Some(bundle) => desired.mask.clean(&bundle_yaml(bundle)),
+        None => compose_yaml(&desired.project),
+    };
     match context.output.format {
         Format::Json => {
-            let value: serde_json::Value = serde_yaml::from_str(&yaml).map_err(|error| {
+            // Several documents are a list, as `kubectl` prints them.
+            let parsed: Result<Vec<serde_json::Value>, _> = serde_yaml::Deserializer::from_str(&yaml)
+                .map(serde::Deserialize::deserialize)
+                .collect();
+            let mut documents = parsed.map_err(|error| {
                 CommandError::new(Exit::Invalid, "the manifest has no JSON form").because(&error)
             })?;
+            let value = match (documents.len(), desired.bundle.is_some()) {
+                (1, false) => documents.remove(0),
+                _ => serde_json::json!({"apiVersion": "v1", "kind": "List", "items": documents}),
+            };
             context.output.value("Manifest", &value)?;
         }
         Format::Name => {
-            let names: String = desired
-                .project
-                .services
-                .keys()
-                .map(|name| format!("service/{name}\n"))
-                .collect();
+            let names: String = match &desired.bundle {
+                Some(bundle) => bundle.objects.iter().map(|one| format!("{}\n", one.key)).collect(),
+                None => desired.project.services.keys().map(|name| format!("service/{name}\n")).collect(),
+            };
             context.output.result(&names);
         }
         Format::Markdown => return Err(no_markdown()),

@@ -97,13 +97,6 @@ impl AppKind {
     }
 }
 
-impl AppKind {
-    /// Whether it goes to a cluster.
-    pub fn is_kubernetes(&self) -> bool {
-        !matches!(self, AppKind::Compose { .. })
-    }
-}
-
 /// How an app is run. Every field has the product's default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -18,6 +18,7 @@
 use serde_json::Value;
 
 use super::app::{HealthRules, Rules};
+use super::bundle::Bundle;
 use super::model::Project;
 use crate::names::Digest;
 
@@ -42,6 +43,46 @@ pub fn content(project: &Project, rules: &Rules) -> Digest {
     }
     canonical(&value, &mut text);
     Digest::of(VERSION, text.as_bytes())
+}
+
+/// The content digest of an app's objects under its rules. Where an object is written, and what rendered it, does not count.
+pub fn of_bundle(bundle: &Bundle, rules: &Rules) -> Digest {
+    let mut text = String::new();
+    let objects: Vec<Value> = bundle
+        .objects
+        .iter()
+        .map(|object| serde_json::json!([object.value, object.wave, object.hook]))
+        .collect();
+    let health = (rules.health != HealthRules::default()).then_some(&rules.health);
+    plainly(&serde_json::json!([bundle.namespace, objects, health]), &mut text);
+    Digest::of(VERSION, text.as_bytes())
+}
+
+/// JSON with sorted keys.
+fn plainly(value: &Value, out: &mut String) {
+    match value {
+        Value::Object(map) => {
+            let mut keys: Vec<&String> = map.keys().collect();
+            keys.sort();
+            out.push('{');
+            for key in keys {
+                out.push_str(&Value::String(key.clone()).to_string());
+                out.push(':');
+                plainly(map.get(key).unwrap_or(&Value::Null), out);
+                out.push(',');
+            }
+            out.push('}');
+        }
+        Value::Array(items) => {
+            out.push('[');
+            for item in items {
+                plainly(item, out);
+                out.push(',');
+            }
+            out.push(']');
+        }
+        scalar => out.push_str(&scalar.to_string()),
+    }
 }
 
 /// JSON with sorted keys and without secrecy flags. (`serde_json` sorts by itself only while no crate of the build asks it

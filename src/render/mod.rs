@@ -23,6 +23,7 @@ use crate::source::Checkout;
 pub use app::App;
 pub use bundle::Bundle;
 pub use compose::compose_yaml;
+pub use manifests::bundle_yaml;
 pub use discover::{Broken, Discovery, discover};
 pub use model::Project;
 
@@ -60,6 +61,10 @@ pub fn render(
 ) -> Result<Desired, Diagnostics> {
     let file = match &app.kind {
         app::AppKind::Compose { file } => file,
+        app::AppKind::Manifests { files, .. } => {
+            let read = manifests::from_checkout(checkout, files, namespace(app))?;
+            return Ok(of_objects(app, read, key, revision));
+        }
         other => {
             let message = format!(
                 "app `{}` is made of {}, which cannot be deployed yet",
@@ -95,6 +100,36 @@ pub fn render(
         mask: loaded.mask,
         warnings,
     })
+}
+
+/// The namespace that the app's target gives: `prod/blog`.
+fn namespace(app: &App) -> Option<&str> {
+    app.target.as_deref()?.split_once('/').map(|(_, namespace)| namespace)
+}
+
+fn of_objects(app: &App, read: manifests::Read, key: AppKey, revision: Revision) -> Desired {
+    let warnings = read
+        .warnings
+        .iter()
+        .map(|one| Warning {
+            message: match &one.help {
+                Some(help) => format!("{} ({help})", one.message),
+                None => one.message.clone(),
+            },
+            place: one.place(),
+        })
+        .collect();
+    Desired {
+        content: digest::of_bundle(&read.bundle, &app.rules),
+        project: Project::empty(&key.app),
+        bundle: Some(read.bundle),
+        rules: app.rules.clone(),
+        places: read.places,
+        mask: read.mask,
+        warnings,
+        key,
+        revision,
+    }
 }
 
 /// What Git (or a stored release) wants of one app.

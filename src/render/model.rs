@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::names::{ProjectName, ServiceName};
+use crate::names::{AppName, ProjectName, ServiceName};
 use crate::secret::Text;
 
 /// A whole Compose project.
@@ -36,6 +36,30 @@ pub struct Project {
     /// Files and folders of the commit that a service binds, by the hash of their content (decision 12).
     #[serde(default)]
     pub trees: BTreeMap<String, Tree>,
+}
+
+impl Project {
+    /// The project of an app that has no services: one of Kubernetes objects. It bears the app's name, so that two apps of
+    /// one name on one target are noticed.
+    pub fn empty(app: &AppName) -> Self {
+        let lower: String = app
+            .as_str()
+            .to_ascii_lowercase()
+            .chars()
+            .map(|c| if c == '.' { '-' } else { c })
+            .collect();
+        Self {
+            // A lower-case app name without dots is a project name by its own rule.
+            name: ProjectName::try_from(lower).unwrap_or_else(|_| ProjectName::of_objects()),
+            services: BTreeMap::new(),
+            disabled: Vec::new(),
+            networks: BTreeMap::new(),
+            volumes: BTreeMap::new(),
+            configs: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            trees: BTreeMap::new(),
+        }
+    }
 }
 
 /// One service after normalisation. Absent means "the image's or the engine's default".

@@ -113,6 +113,33 @@ pub fn read_rendered(
     reader.finish(Some(renderer.to_owned()))
 }
 
+/// An app's objects as YAML documents, the values of Secrets masked.
+pub fn bundle_yaml(bundle: &Bundle) -> String {
+    let mut text = String::new();
+    for manifest in &bundle.objects {
+        let mut value = manifest.value.clone();
+        if &*manifest.key.kind == "Secret" {
+            for field in ["data", "stringData"] {
+                for value in value.get_mut(field).and_then(serde_json::Value::as_object_mut).into_iter().flatten() {
+                    *value.1 = crate::secret::MASKED.into();
+                }
+            }
+        }
+        if !text.is_empty() {
+            text.push_str("---\n");
+        }
+        if let Some(place) = &manifest.place {
+            text.push_str(&format!("# {}:{}\n", place.file, place.line));
+        }
+        // Plain JSON values always have a YAML form.
+        text.push_str(&serde_saphyr::to_string(&value).unwrap_or_default());
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
+    }
+    text
+}
+
 /// A renderer's output is bounded by its own cap; its values are counted by what such a text can hold.
 fn budget(bytes: usize) -> Budget {
     let default = Budget::default();
