@@ -24,7 +24,7 @@ use crate::gate::Permit;
 use crate::history::{Opening, Store, StoreError, StoreErrorKind};
 use crate::live::docker::credentials::Credentials as RegistryCredentials;
 use crate::live::Reach;
-use crate::live::docker::endpoint::DockerEnv;
+use crate::live::docker::endpoint::{DockerEnv, Endpoint};
 use crate::live::docker::target::DockerTarget;
 use crate::names::{AppKey, AppName};
 use crate::render::compose::env_file::{Format, parse as parse_env};
@@ -115,7 +115,7 @@ impl Ahead {
         work.await
     }
 
-    async fn finish(self) -> Result<Arc<DockerTarget>, CommandError> {
+    async fn finish(self) -> Result<Reach, CommandError> {
         match self.connected {
             Some(connected) => connected,
             None => self.connecting.await,
