@@ -5,8 +5,8 @@
 //! request bodies or secret values.
 
 use crate::clock::Timestamp;
-use crate::live::world::{ContainerId, JobDone, OwnedContainer};
 use crate::live::kubernetes::world::OwnedObject;
+use crate::live::world::{ContainerId, JobDone, OwnedContainer};
 use crate::names::{AppKey, Digest, ObjectKey, ResourceKey, RunId, ServiceName};
 
 /// A mutating call that is about to be made.

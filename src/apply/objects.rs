@@ -26,7 +26,10 @@ pub(super) async fn send(
     made: &Made,
     hands: Hands<'_>,
 ) -> Result<(), StepFailure> {
-    let fail = |why| StepFailure { step: op.to_string(), why };
+    let fail = |why| StepFailure {
+        step: op.to_string(),
+        why,
+    };
     let intent = Intent {
         run: hands.run.clone(),
         key: key.clone(),
@@ -34,15 +37,24 @@ pub(super) async fn send(
         op: hands.mask.clean(&op.to_string()),
         at: hands.clock.now(),
     };
-    let entry = hands.journal.intend(&intent).map_err(|error| fail(Why::Journal(error)))?;
+    let entry = hands
+        .journal
+        .intend(&intent)
+        .map_err(|error| fail(Why::Journal(error)))?;
     let answer = match hands.target.cluster() {
         Ok(cluster) => cluster.execute(op).await,
         Err(error) => Err(error),
     };
     let ending = match &answer {
-        Ok(receipt) => Ending::Done { id: receipt.object.as_ref().map(|object| object.uid.clone()) },
-        Err(error) if error.may_have_happened() => Ending::Unknown { error: hands.mask.clean(&error.to_string()) },
-        Err(error) => Ending::Refused { error: hands.mask.clean(&error.to_string()) },
+        Ok(receipt) => Ending::Done {
+            id: receipt.object.as_ref().map(|object| object.uid.clone()),
+        },
+        Err(error) if error.may_have_happened() => Ending::Unknown {
+            error: hands.mask.clean(&error.to_string()),
+        },
+        Err(error) => Ending::Refused {
+            error: hands.mask.clean(&error.to_string()),
+        },
     };
     let completed = hands.journal.complete(entry, &ending, hands.clock.now());
     let receipt = answer.map_err(|error| fail(Why::Engine(Box::new(error.cleaned(hands.mask)))))?;
@@ -70,7 +82,10 @@ pub(super) async fn ready(
         let objects = made.objects.lock().unwrap_or_else(PoisonError::into_inner);
         objects.get(object).and_then(|(_, object)| object.generation)
     };
-    let applied = Applied { generation, ..Applied::at(hands.clock.now()) };
+    let applied = Applied {
+        generation,
+        ..Applied::at(hands.clock.now())
+    };
     let rules = Rules::default();
     let mut seen = Sightings::default();
     let mut patience = awaited.patience;
@@ -86,7 +101,11 @@ pub(super) async fn ready(
             Ok(around) => {
                 let judged = judge(&Scene {
                     now,
-                    object: around.objects.get(object).and_then(Option::as_ref).unwrap_or(&Value::Null),
+                    object: around
+                        .objects
+                        .get(object)
+                        .and_then(Option::as_ref)
+                        .unwrap_or(&Value::Null),
                     revisions: &around.revisions,
                     pods: &around.pods,
                     events: &around.events,
@@ -99,15 +118,25 @@ pub(super) async fn ready(
                 if judged.passes() {
                     return End::Met;
                 }
-                let detail = judged.verdict.cause().map_or(judged.verdict.word(), |cause| &cause.detail).to_owned();
+                let detail = judged
+                    .verdict
+                    .cause()
+                    .map_or(judged.verdict.word(), |cause| &cause.detail)
+                    .to_owned();
                 let detail = hands.mask.clean(&detail);
                 if let Verdict::Failed(cause) = &judged.verdict {
                     let cause = Cause::new(cause.kind, detail);
-                    return End::Failed(Why::Gate { cause, container: None });
+                    return End::Failed(Why::Gate {
+                        cause,
+                        container: None,
+                    });
                 }
                 if patience.is_zero() {
                     let cause = Cause::new(CauseKind::NoProgress, format!("gave up waiting: {detail}"));
-                    return End::Failed(Why::Gate { cause, container: None });
+                    return End::Failed(Why::Gate {
+                        cause,
+                        container: None,
+                    });
                 }
                 hands.progress.event(Event::Waiting {
                     app: key.app.clone(),
@@ -153,9 +182,14 @@ pub(super) async fn gone(
         match around {
             Ok(around) => {
                 let found = around.objects.get(object).and_then(Option::as_ref);
-                let now = found.and_then(|found| found.pointer("/metadata/uid")).and_then(Value::as_str);
+                let now = found
+                    .and_then(|found| found.pointer("/metadata/uid"))
+                    .and_then(Value::as_str);
                 if now.is_none() || uid.as_deref().is_some_and(|before| Some(before) != now) {
-                    made.gone.lock().unwrap_or_else(PoisonError::into_inner).insert(object.clone());
+                    made.gone
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .insert(object.clone());
                     return End::Met;
                 }
                 uid = now.map(str::to_owned);
@@ -172,8 +206,14 @@ pub(super) async fn gone(
                     format!("waiting on finalizer {}", finalizers.join(", "))
                 };
                 if patience.is_zero() {
-                    let cause = Cause::new(CauseKind::NoProgress, format!("{object} was not deleted in time: {detail}"));
-                    return End::Failed(Why::Gate { cause, container: None });
+                    let cause = Cause::new(
+                        CauseKind::NoProgress,
+                        format!("{object} was not deleted in time: {detail}"),
+                    );
+                    return End::Failed(Why::Gate {
+                        cause,
+                        container: None,
+                    });
                 }
                 hands.progress.event(Event::Waiting {
                     app: key.app.clone(),

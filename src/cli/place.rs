@@ -14,8 +14,8 @@ use crate::live::docker::endpoint::{self, DiskFiles, DockerEnv, Endpoint, Endpoi
 use crate::live::docker::target::DockerTarget;
 use crate::live::kubernetes::KubernetesTarget;
 use crate::live::kubernetes::config::ClusterSpec;
-use crate::live::world::Target;
 use crate::live::kubernetes::world::Cluster;
+use crate::live::world::Target;
 use crate::live::{LiveError, Reach};
 use crate::settings::{Platform, Settings};
 
@@ -49,7 +49,9 @@ impl Finder<'_> {
         };
         let setting = declared.and_then(|name| self.settings.targets.get(name));
         let cluster = |context: Option<String>, own: Option<String>, exec: bool| Place::Cluster {
-            name: name.map(str::to_owned).filter(|name| setting.is_some() && !name.starts_with(KUBERNETES)),
+            name: name
+                .map(str::to_owned)
+                .filter(|name| setting.is_some() && !name.starts_with(KUBERNETES)),
             spec: ClusterSpec {
                 kubeconfigs: self.kubeconfigs.to_vec(),
                 context,
@@ -59,9 +61,11 @@ impl Finder<'_> {
         };
         if let Some(setting) = setting {
             return match &setting.platform {
-                Platform::Kubernetes { context, namespace, exec } => {
-                    Ok(cluster(context.clone(), namespace.clone(), *exec))
-                }
+                Platform::Kubernetes {
+                    context,
+                    namespace,
+                    exec,
+                } => Ok(cluster(context.clone(), namespace.clone(), *exec)),
                 Platform::Docker(spec) => self.engine(Some(spec)),
             };
         }
@@ -69,7 +73,11 @@ impl Finder<'_> {
             Some("k8s") => Ok(cluster(None, None, false)),
             Some(text) if text.starts_with(KUBERNETES) => {
                 let context = text.trim_start_matches(KUBERNETES);
-                Ok(cluster(Some(context.to_owned()).filter(|name| !name.is_empty()), None, false))
+                Ok(cluster(
+                    Some(context.to_owned()).filter(|name| !name.is_empty()),
+                    None,
+                    false,
+                ))
             }
             Some(context) if kubernetes && context != "default" && !context.contains("://") => {
                 Ok(cluster(Some(context.to_owned()), None, false))
@@ -103,8 +111,9 @@ impl Place {
     pub async fn connect(&self, credentials: &RegistryCredentials) -> Result<Reach, LiveError> {
         match self {
             Place::Engine(endpoint) => {
-                let target: Arc<dyn Target> =
-                    Arc::new(DockerTarget::connect(endpoint, credentials.clone(), Arc::new(SystemClock)).await?);
+                let target: Arc<dyn Target> = Arc::new(
+                    DockerTarget::connect(endpoint, credentials.clone(), Arc::new(SystemClock)).await?,
+                );
                 Ok(target.into())
             }
             Place::Cluster { name, spec } => {
@@ -118,7 +127,9 @@ impl Place {
 /// The kubeconfig files, as `kubectl` finds them: `KUBECONFIG`, else `~/.kube/config`; none in a pod that has neither.
 pub fn kubeconfigs(environment: &Environment) -> Vec<PathBuf> {
     if let Some(list) = environment.text("KUBECONFIG").filter(|list| !list.is_empty()) {
-        return std::env::split_paths(list).filter(|path| !path.as_os_str().is_empty()).collect();
+        return std::env::split_paths(list)
+            .filter(|path| !path.as_os_str().is_empty())
+            .collect();
     }
     let own = environment.home().map(|home| home.join(".kube/config"));
     let in_pod = environment.text("KUBERNETES_SERVICE_HOST").is_some();

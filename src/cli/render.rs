@@ -57,8 +57,17 @@ pub fn run(args: Args, context: &mut Context) -> Result<Exit, CommandError> {
         }
         Format::Name => {
             let names: String = match &desired.bundle {
-                Some(bundle) => bundle.objects.iter().map(|one| format!("{}\n", one.key)).collect(),
-                None => desired.project.services.keys().map(|name| format!("service/{name}\n")).collect(),
+                Some(bundle) => bundle
+                    .objects
+                    .iter()
+                    .map(|one| format!("{}\n", one.key))
+                    .collect(),
+                None => desired
+                    .project
+                    .services
+                    .keys()
+                    .map(|name| format!("service/{name}\n"))
+                    .collect(),
             };
             context.output.result(&names);
         }

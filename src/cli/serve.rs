@@ -153,7 +153,12 @@ struct Configured {
 
 impl Configured {
     /// The name of the target that an app goes to; `None`: what `docker` would use.
-    fn pick(&self, name: Option<&str>, allowed: &[String], kubernetes: bool) -> Result<Option<String>, Failure> {
+    fn pick(
+        &self,
+        name: Option<&str>,
+        allowed: &[String],
+        kubernetes: bool,
+    ) -> Result<Option<String>, Failure> {
         let asked = self.settings.target.value.as_deref();
         let refuse = |message: String, help: String| Err(no_target("E0550", message, Some(help), false));
         if let Some(name) = name {
@@ -177,10 +182,9 @@ impl Configured {
             Some(one) => Some(one.to_owned()),
             None => {
                 let fits = |name: &&String| {
-                    self.settings
-                        .targets
-                        .get(*name)
-                        .is_none_or(|target| matches!(target.platform, Platform::Kubernetes { .. }) == kubernetes)
+                    self.settings.targets.get(*name).is_none_or(|target| {
+                        matches!(target.platform, Platform::Kubernetes { .. }) == kubernetes
+                    })
                 };
                 let fit: Vec<&String> = match allowed {
                     [] => self.settings.targets.keys().filter(fits).collect(),
@@ -258,7 +262,12 @@ impl Operator for Configured {
         }
     }
 
-    async fn target(&self, name: Option<&str>, allowed: &[String], kubernetes: bool) -> Result<Reach, Failure> {
+    async fn target(
+        &self,
+        name: Option<&str>,
+        allowed: &[String],
+        kubernetes: bool,
+    ) -> Result<Reach, Failure> {
         let key = (self.pick(name, allowed, kubernetes)?, kubernetes);
         if let Some(known) = self.known(&key) {
             return Ok(known);
@@ -272,10 +281,13 @@ impl Operator for Configured {
         let place = finder
             .find(key.0.as_deref(), kubernetes)
             .map_err(|error| no_target(&error.code().to_string(), error.to_string(), error.hint(), false))?;
-        let target = place.connect(&self.credentials).await.map_err(|error: LiveError| {
-            let retry = error.kind() == FailureKind::Retry || error.engine_is_away();
-            no_target(&error.code().to_string(), error.to_string(), error.hint(), retry)
-        })?;
+        let target = place
+            .connect(&self.credentials)
+            .await
+            .map_err(|error: LiveError| {
+                let retry = error.kind() == FailureKind::Retry || error.engine_is_away();
+                no_target(&error.code().to_string(), error.to_string(), error.hint(), retry)
+            })?;
         let mut connected = self.connected.lock().unwrap_or_else(PoisonError::into_inner);
         connected.insert(key, (Instant::now(), target.clone()));
         Ok(target)

@@ -22,8 +22,8 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::engine::{Options, ReadError, Snapshot, Turn, World};
 use crate::gate::Permit;
 use crate::history::{Opening, Store, StoreError, StoreErrorKind};
-use crate::live::docker::credentials::Credentials as RegistryCredentials;
 use crate::live::Reach;
+use crate::live::docker::credentials::Credentials as RegistryCredentials;
 use crate::live::docker::endpoint::{DockerEnv, Endpoint};
 use crate::live::docker::target::DockerTarget;
 use crate::names::{AppKey, AppName};
@@ -463,7 +463,9 @@ impl Session {
             return Ok(known.clone());
         }
         let ahead = self.ahead.lock().await.take();
-        let target = match ahead.filter(|ahead| matches!(&place, Place::Engine(endpoint) if *endpoint == ahead.endpoint)) {
+        let target = match ahead
+            .filter(|ahead| matches!(&place, Place::Engine(endpoint) if *endpoint == ahead.endpoint))
+        {
             Some(ahead) => ahead.finish().await?,
             None => place.connect(&self.credentials).await?,
         };
@@ -477,10 +479,13 @@ impl Session {
             Place::Engine(endpoint) => {
                 Ok(DockerTarget::connect(&endpoint, self.credentials.clone(), Arc::new(SystemClock)).await?)
             }
-            Place::Cluster { .. } => Err(self.target(app).await?.engine().map_or_else(
-                CommandError::from,
-                |_| CommandError::new(Exit::Target, "this needs a Docker engine"),
-            )),
+            Place::Cluster { .. } => Err(self
+                .target(app)
+                .await?
+                .engine()
+                .map_or_else(CommandError::from, |_| {
+                    CommandError::new(Exit::Target, "this needs a Docker engine")
+                })),
         }
     }
 
@@ -552,7 +557,11 @@ impl Session {
 
 /// The name of the target that an app goes to, where one is given.
 pub fn target_of<'a>(settings: &'a Settings, app: &'a App) -> Result<Option<&'a str>, CommandError> {
-    let platform = if app.kind.is_kubernetes() { "kubernetes" } else { "docker" };
+    let platform = if app.kind.is_kubernetes() {
+        "kubernetes"
+    } else {
+        "docker"
+    };
     let name = match (&settings.target.value, &app.target) {
         (Some(asked), Some(named)) if asked != named => {
             return Err(CommandError::new(
@@ -601,7 +610,9 @@ fn fitting<'a>(settings: &'a Settings, app: &App) -> Vec<&'a str> {
     settings
         .targets
         .iter()
-        .filter(|(_, target)| matches!(target.platform, Platform::Kubernetes { .. }) == app.kind.is_kubernetes())
+        .filter(|(_, target)| {
+            matches!(target.platform, Platform::Kubernetes { .. }) == app.kind.is_kubernetes()
+        })
         .map(|(name, _)| name.as_str())
         .collect()
 }

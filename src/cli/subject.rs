@@ -212,11 +212,7 @@ impl Session {
             return Ok(None);
         };
         let target = self.target(&subject.app).await?;
-        if let Some(known) = state
-            .target
-            .as_ref()
-            .filter(|known| *known != target.id())
-        {
+        if let Some(known) = state.target.as_ref().filter(|known| *known != target.id()) {
             return Err(CommandError::new(
                 Exit::Refused,
                 format!(

@@ -66,7 +66,11 @@ impl TakeDown {
             return left("`prune: none`: it is left as it is");
         }
         let target = operator
-            .target(self.target.as_deref(), &self.allowed, record.snapshot.bundle.is_some())
+            .target(
+                self.target.as_deref(),
+                &self.allowed,
+                record.snapshot.bundle.is_some(),
+            )
             .await?;
         let desired = desired_of(&record);
         if state.target.as_ref() != Some(target.id()) {

@@ -267,6 +267,9 @@ fn known(fact: &Fact, before: &Inventory) -> bool {
             .get(service)
             .is_some_and(|known| known.spec == done.spec && known.image_id == done.image_id),
         Fact::OwnObject { key, object } => before.objects.get(key) == Some(object),
-        Fact::DisownObject { .. } | Fact::Disown { .. } | Fact::DisownNetwork { .. } | Fact::DisownVolume { .. } => false,
+        Fact::DisownObject { .. }
+        | Fact::Disown { .. }
+        | Fact::DisownNetwork { .. }
+        | Fact::DisownVolume { .. } => false,
     }
 }

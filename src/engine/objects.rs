@@ -29,13 +29,35 @@ use super::world::{Turn, World};
 
 /// Kinds that are what they are once they are there: nobody has to watch them.
 const STILL: &[&str] = &[
-    "Namespace", "ConfigMap", "Secret", "ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding",
-    "NetworkPolicy", "LimitRange", "ResourceQuota", "PriorityClass", "StorageClass", "IngressClass", "RuntimeClass",
-    "PodDisruptionBudget", "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration", "Endpoints", "EndpointSlice",
+    "Namespace",
+    "ConfigMap",
+    "Secret",
+    "ServiceAccount",
+    "Role",
+    "RoleBinding",
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "NetworkPolicy",
+    "LimitRange",
+    "ResourceQuota",
+    "PriorityClass",
+    "StorageClass",
+    "IngressClass",
+    "RuntimeClass",
+    "PodDisruptionBudget",
+    "MutatingWebhookConfiguration",
+    "ValidatingWebhookConfiguration",
+    "Endpoints",
+    "EndpointSlice",
 ];
 
 /// Reads everything of an app on its cluster.
-pub(super) async fn observe(turn: &Turn, world: &World, desired: &Desired, bundle: &Bundle) -> Result<(Observed, Inventory), LookError> {
+pub(super) async fn observe(
+    turn: &Turn,
+    world: &World,
+    desired: &Desired,
+    bundle: &Bundle,
+) -> Result<(Observed, Inventory), LookError> {
     let mut inventory = world.history.inventory(&turn.key)?;
     let leave = Leave {
         force: false,
@@ -85,7 +107,12 @@ fn rebuild(cluster: &Cluster) -> BTreeMap<ObjectKey, OwnedObject> {
                     // What was sent is not known any more: the next plan compares by a dry run.
                     sent: Digest::read_back("unknown"),
                     owned: live.owned.clone(),
-                    api_version: live.value.get("apiVersion").and_then(|text| text.as_str()).unwrap_or_default().to_owned(),
+                    api_version: live
+                        .value
+                        .get("apiVersion")
+                        .and_then(|text| text.as_str())
+                        .unwrap_or_default()
+                        .to_owned(),
                     generation: live.generation,
                     done: false,
                 },
@@ -96,11 +123,25 @@ fn rebuild(cluster: &Cluster) -> BTreeMap<ObjectKey, OwnedObject> {
 }
 
 /// What the inventory should say after a phase of a plan.
-fn facts(plan: &Plan, cluster: &Cluster, before: &Inventory, applied: Option<&Applied>, done: &[ObjectKey]) -> Vec<Fact> {
+fn facts(
+    plan: &Plan,
+    cluster: &Cluster,
+    before: &Inventory,
+    applied: Option<&Applied>,
+    done: &[ObjectKey],
+) -> Vec<Fact> {
     let mut now: BTreeMap<ObjectKey, OwnedObject> = plan.known.clone();
     for (key, (sent, object)) in applied.iter().flat_map(|applied| &applied.made) {
-        let Some(wanted) = cluster.wanted.get(key) else { continue };
-        let api_version = wanted.body.0.get("apiVersion").and_then(|text| text.as_str()).unwrap_or_default().to_owned();
+        let Some(wanted) = cluster.wanted.get(key) else {
+            continue;
+        };
+        let api_version = wanted
+            .body
+            .0
+            .get("apiVersion")
+            .and_then(|text| text.as_str())
+            .unwrap_or_default()
+            .to_owned();
         now.insert(
             key.clone(),
             OwnedObject {
@@ -128,11 +169,14 @@ fn facts(plan: &Plan, cluster: &Cluster, before: &Inventory, applied: Option<&Ap
         applied.is_none_or(|applied| !applied.made.contains_key(*key))
     });
     facts.extend(gone.map(|key| Fact::DisownObject { key: key.clone() }));
-    let left = before.objects.keys().filter(|key| match cluster.others.get(*key) {
-        Some(Seen::Absent) => true,
-        Some(Seen::Live(live)) => live.belongs != Belongs::Ours,
-        _ => false,
-    });
+    let left = before
+        .objects
+        .keys()
+        .filter(|key| match cluster.others.get(*key) {
+            Some(Seen::Absent) => true,
+            Some(Seen::Live(live)) => live.belongs != Belongs::Ours,
+            _ => false,
+        });
     facts.extend(left.map(|key| Fact::DisownObject { key: key.clone() }));
     facts
 }
@@ -157,8 +201,16 @@ impl Bench<'_> {
     }
 
     /// Takes out of the inventory what is gone now.
-    pub(super) fn write_down_gone(&self, cluster: &Cluster, inventory: &Inventory, applied: &Applied) -> Result<(), Box<End>> {
-        let gone = applied.gone.iter().filter(|key| inventory.objects.contains_key(*key) && !cluster.wanted.contains_key(*key));
+    pub(super) fn write_down_gone(
+        &self,
+        cluster: &Cluster,
+        inventory: &Inventory,
+        applied: &Applied,
+    ) -> Result<(), Box<End>> {
+        let gone = applied
+            .gone
+            .iter()
+            .filter(|key| inventory.objects.contains_key(*key) && !cluster.wanted.contains_key(*key));
         for key in gone {
             self.world
                 .history
@@ -197,22 +249,43 @@ impl Bench<'_> {
             }
         }
         if let Some((resource, failure)) = applied.failure() {
-            let passed = self.broke_objects(resource, failure, &applied, &watched, state).await;
+            let passed = self
+                .broke_objects(resource, failure, &applied, &watched, state)
+                .await;
             return (passed, calls);
         }
         let now = self.world.clock.now();
-        let timers = state.timers.as_ref().map_or_else(|| Timers::start(now), |timers| timers.resume(now));
-        let (settled, done) = self.settle_objects(watched, &desired.rules.health, timers, state).await;
+        let timers = state
+            .timers
+            .as_ref()
+            .map_or_else(|| Timers::start(now), |timers| timers.resume(now));
+        let (settled, done) = self
+            .settle_objects(watched, &desired.rules.health, timers, state)
+            .await;
         if matches!(settled.end, settle::End::Healthy) {
             let now = match self.world.history.inventory(&self.turn.key) {
                 Ok(inventory) => inventory,
-                Err(error) => return (Passed::Ended(Box::new(self.store_failed(&error, "E0640", true))), calls),
+                Err(error) => {
+                    return (
+                        Passed::Ended(Box::new(self.store_failed(&error, "E0640", true))),
+                        calls,
+                    );
+                }
             };
             for key in done {
-                let Some(mut object) = now.objects.get(&key).cloned().filter(|object| !object.done) else { continue };
+                let Some(mut object) = now.objects.get(&key).cloned().filter(|object| !object.done) else {
+                    continue;
+                };
                 object.done = true;
-                if let Err(error) = self.world.history.note(&self.turn.key, Fact::OwnObject { key, object }) {
-                    return (Passed::Ended(Box::new(self.store_failed(&error, "E0640", true))), calls);
+                if let Err(error) = self
+                    .world
+                    .history
+                    .note(&self.turn.key, Fact::OwnObject { key, object })
+                {
+                    return (
+                        Passed::Ended(Box::new(self.store_failed(&error, "E0640", true))),
+                        calls,
+                    );
                 }
             }
         }
@@ -221,7 +294,12 @@ impl Bench<'_> {
 
     /// Restart counts, and what was broken already, before anything is touched. A run that goes on from an earlier one
     /// keeps what that one read.
-    async fn before(&self, plan: &Plan, watched: &mut [Watched], state: &mut AppState) -> Result<(), Box<End>> {
+    async fn before(
+        &self,
+        plan: &Plan,
+        watched: &mut [Watched],
+        state: &mut AppState,
+    ) -> Result<(), Box<End>> {
         if state.timers.is_some() {
             return Ok(());
         }
@@ -242,7 +320,8 @@ impl Bench<'_> {
                 .iter()
                 .any(|change| change.acts() && change.key.name.as_ref() == one.name.as_str());
             let judged = settle::judge_object(one, &around, &rules, now);
-            one.broken_before = !touched && matches!(judged.verdict, Verdict::Failed(_) | Verdict::Failing(_));
+            one.broken_before =
+                !touched && matches!(judged.verdict, Verdict::Failed(_) | Verdict::Failing(_));
         }
         Ok(())
     }
@@ -268,7 +347,12 @@ impl Bench<'_> {
         };
         let done = jobs
             .into_iter()
-            .filter(|(_, name)| objects.judged().get(name).is_some_and(|judged| judged.verdict == Verdict::Healthy))
+            .filter(|(_, name)| {
+                objects
+                    .judged()
+                    .get(name)
+                    .is_some_and(|judged| judged.verdict == Verdict::Healthy)
+            })
             .map(|(key, _)| key)
             .collect();
         (settled, done)
@@ -285,7 +369,9 @@ impl Bench<'_> {
     ) -> Passed {
         let touched = applied.calls() > 0 || !applied.made.is_empty();
         let passed = self.broke(resource, failure, touched).await;
-        let Passed::Broke(evidence) = passed else { return passed };
+        let Passed::Broke(evidence) = passed else {
+            return passed;
+        };
         let Some(one) = watched.iter().find(|one| one.name.as_str() == &*resource.name) else {
             return Passed::Broke(evidence);
         };
@@ -301,7 +387,12 @@ impl Bench<'_> {
 }
 
 /// What is judged: every object whose state says something, by the name that people know.
-pub(super) fn watched(desired: &Desired, cluster: &Cluster, inventory: &Inventory, state: &AppState) -> Vec<Watched> {
+pub(super) fn watched(
+    desired: &Desired,
+    cluster: &Cluster,
+    inventory: &Inventory,
+    state: &AppState,
+) -> Vec<Watched> {
     let runs = |key: &ObjectKey, wanted: &Wanted| {
         let hook = desired
             .bundle

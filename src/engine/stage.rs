@@ -155,7 +155,9 @@ impl Bench<'_> {
         state: &mut AppState,
     ) -> (Passed, usize) {
         if let Some(cluster) = &before.0.cluster {
-            return self.pass_objects(approved, desired, cluster, before.1, state).await;
+            return self
+                .pass_objects(approved, desired, cluster, before.1, state)
+                .await;
         }
         let applied = apply::apply(approved, Phase::Apply, self.hands()).await;
         let calls = applied.calls();
@@ -292,7 +294,8 @@ impl Bench<'_> {
             Ok(engine) => engine.observe(&ask).await,
             Err(error) => Err(error),
         };
-        let observed = observed.map_err(|error| Box::new(self.observe_failed(&error, applied.calls() > 0)))?;
+        let observed =
+            observed.map_err(|error| Box::new(self.observe_failed(&error, applied.calls() > 0)))?;
         let failed: BTreeSet<&ResourceKey> = applied
             .outcomes
             .iter()
@@ -361,7 +364,10 @@ impl Bench<'_> {
             };
             let since = container.created_at.unwrap_or(now);
             let by_hand = match self.turn.target.engine() {
-                Ok(engine) => engine.stopped_by_hand(&container.id, since).await.unwrap_or(false),
+                Ok(engine) => engine
+                    .stopped_by_hand(&container.id, since)
+                    .await
+                    .unwrap_or(false),
                 Err(_) => false,
             };
             if cause.kind == CauseKind::Foreign || by_hand {

@@ -47,7 +47,12 @@ pub trait Operator: Send + Sync {
     /// What an app may reach of its host.
     fn permit(&self, app: &AppName) -> Permit;
     /// The target that the repository names for an app, or the only one; it has to be among `allowed` (empty: all).
-    async fn target(&self, name: Option<&str>, allowed: &[String], kubernetes: bool) -> Result<Reach, Failure>;
+    async fn target(
+        &self,
+        name: Option<&str>,
+        allowed: &[String],
+        kubernetes: bool,
+    ) -> Result<Reach, Failure>;
 }
 
 /// What turns: [`Engine`], or a test's.
@@ -445,7 +450,10 @@ impl Floor {
                 let (key, waits) = (key.clone(), waits.clone());
                 let revision = (what == Due::Run).then(|| commit.revision.clone());
                 let task = self.runs.spawn(async move {
-                    let target = match operator.target(name.as_deref(), &allowed, wanted.bundle.is_some()).await {
+                    let target = match operator
+                        .target(name.as_deref(), &allowed, wanted.bundle.is_some())
+                        .await
+                    {
                         Ok(target) => target,
                         Err(failure) => return Came::Failed(failure),
                     };

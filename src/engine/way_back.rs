@@ -193,7 +193,17 @@ async fn put(
         Passed::Broke(evidence) => evidence,
         Passed::Settled(settled) => match settled.end {
             settle::End::Healthy => {
-                return match conclude(bench, &approved, record, state, &desired, observed.cluster.clone(), notes).await {
+                return match conclude(
+                    bench,
+                    &approved,
+                    record,
+                    state,
+                    &desired,
+                    observed.cluster.clone(),
+                    notes,
+                )
+                .await
+                {
                     Ok(()) => Put::Back {
                         calls,
                         baked: settled.baked,
@@ -244,7 +254,9 @@ async fn conclude(
         ..state
     };
     save(bench.world.history.as_ref(), bench, &state, true)?;
-    bench.after_bake(approved, desired, cluster, &mut notes.warnings).await;
+    bench
+        .after_bake(approved, desired, cluster, &mut notes.warnings)
+        .await;
     Ok(())
 }
 
@@ -332,7 +344,17 @@ async fn heal(
         Passed::Broke(evidence) => evidence,
         Passed::Settled(settled) => match settled.end {
             settle::End::Healthy => {
-                return match conclude(bench, &approved, record, state, &desired, before.0.cluster.clone(), notes).await {
+                return match conclude(
+                    bench,
+                    &approved,
+                    record,
+                    state,
+                    &desired,
+                    before.0.cluster.clone(),
+                    notes,
+                )
+                .await
+                {
                     Ok(()) => End::Held {
                         held: held(hold, Some(record)),
                         healed: calls,

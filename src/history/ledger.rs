@@ -76,7 +76,9 @@ impl Ledger for Store {
                 Fact::DisownNetwork { name } => self.remove(transaction, app, NETWORK, name)?,
                 Fact::OwnVolume { name, spec } => self.put(transaction, app, VOLUME, name, spec)?,
                 Fact::DisownVolume { name } => self.remove(transaction, app, VOLUME, name)?,
-                Fact::OwnObject { key, object } => self.put(transaction, app, OBJECT, &object_name(key)?, object)?,
+                Fact::OwnObject { key, object } => {
+                    self.put(transaction, app, OBJECT, &object_name(key)?, object)?
+                }
                 Fact::DisownObject { key } => self.remove(transaction, app, OBJECT, &object_name(key)?)?,
                 Fact::JobDone { service, done } => self.put(transaction, app, JOB, service.as_str(), done)?,
             }
@@ -236,7 +238,9 @@ impl Store {
                         inventory.jobs.insert(service, from_json(&value, WHAT)?);
                     }
                     OBJECT => {
-                        inventory.objects.insert(from_json(&name, WHAT)?, from_json(&value, WHAT)?);
+                        inventory
+                            .objects
+                            .insert(from_json(&name, WHAT)?, from_json(&value, WHAT)?);
                     }
                     // A kind of a newer minor version: not ours to delete or to read.
                     _ => {}

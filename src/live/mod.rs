@@ -5,5 +5,5 @@ pub mod world;
 pub mod reach;
 #[cfg(test)]
 pub mod fake;
-pub use reach::Reach;
 pub use docker::error::{FailureKind, LiveError, Problem, Refusal};
+pub use reach::Reach;

@@ -38,7 +38,10 @@ impl Reach {
     pub fn engine(&self) -> Result<&dyn Target, LiveError> {
         match self {
             Reach::Engine(target) => Ok(target.as_ref()),
-            Reach::Cluster(cluster) => Err(wrong(cluster.name(), "a cluster, and this app is made of containers")),
+            Reach::Cluster(cluster) => Err(wrong(
+                cluster.name(),
+                "a cluster, and this app is made of containers",
+            )),
         }
     }
 
@@ -46,7 +49,10 @@ impl Reach {
     pub fn cluster(&self) -> Result<&dyn Cluster, LiveError> {
         match self {
             Reach::Cluster(cluster) => Ok(cluster.as_ref()),
-            Reach::Engine(target) => Err(wrong(target.name(), "a Docker engine, and this app is made of Kubernetes objects")),
+            Reach::Engine(target) => Err(wrong(
+                target.name(),
+                "a Docker engine, and this app is made of Kubernetes objects",
+            )),
         }
     }
 }

@@ -16,15 +16,26 @@ use super::docker::spec::canonical;
 /// The basis of a plan for objects of a cluster: which ones are there, whose they are, and what of them is ours.
 pub(crate) fn of_objects(observed: Option<&kubernetes::Observed>, release: &Digest) -> Digest {
     let seen = |seen: &Seen| match seen {
-        Seen::Live(live) => json!([live.uid, live.owned, format!("{:?}", live.belongs), live.deleting.is_some()]),
+        Seen::Live(live) => json!([
+            live.uid,
+            live.owned,
+            format!("{:?}", live.belongs),
+            live.deleting.is_some()
+        ]),
         Seen::Absent => json!("absent"),
         Seen::KindToCome => json!("kind to come"),
         Seen::NoKind(_) => json!("no kind"),
         Seen::Unknown(_) => json!("unknown"),
     };
     let (wanted, others): (Vec<Value>, Vec<Value>) = observed.map_or_else(Default::default, |observed| {
-        let wanted = observed.wanted.iter().map(|(key, wanted)| json!([key, seen(&wanted.seen), fields::digest(&wanted.body.0)]));
-        let others = observed.others.iter().map(|(key, other)| json!([key, seen(other)]));
+        let wanted = observed
+            .wanted
+            .iter()
+            .map(|(key, wanted)| json!([key, seen(&wanted.seen), fields::digest(&wanted.body.0)]));
+        let others = observed
+            .others
+            .iter()
+            .map(|(key, other)| json!([key, seen(other)]));
         (wanted.collect(), others.collect())
     });
     Digest::of("b1", json!([release, wanted, others]).to_string().as_bytes())

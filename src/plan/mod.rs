@@ -20,13 +20,13 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::live::world::{Inventory, Observed};
 use crate::live::kubernetes::world::OwnedObject;
+use crate::live::world::{Inventory, Observed};
 use crate::names::{AppKey, AppName, Digest, InstanceName, ObjectKey, Revision, ServiceName, TargetId};
 use crate::release::{Pinned, Record};
 
-use crate::render::{Bundle, Desired};
 use crate::render::app::Prune;
+use crate::render::{Bundle, Desired};
 
 pub use kubernetes::find as manifest;
 pub use lifecycle::{down, restart};

@@ -197,7 +197,9 @@ impl Bench {
                         .engine
                         .execute(op)
                         .map_err(|error| format!("{}: {op}: {error}", change.key))?,
-                    Step::Object(op) => return Err(format!("{}: {op}: an engine has no objects", change.key)),
+                    Step::Object(op) => {
+                        return Err(format!("{}: {op}: an engine has no objects", change.key));
+                    }
                     Step::Await(awaited) => self
                         .check(&awaited.condition)
                         .map_err(|error| format!("{}: {error}", change.key))?,

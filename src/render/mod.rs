@@ -23,8 +23,8 @@ use crate::source::Checkout;
 pub use app::App;
 pub use bundle::Bundle;
 pub use compose::compose_yaml;
-pub use manifests::bundle_yaml;
 pub use discover::{Broken, Discovery, discover};
+pub use manifests::bundle_yaml;
 pub use model::Project;
 
 /// What the operator gives besides Git (decision 11). Rendering reads no file system: the caller collects it.
@@ -104,7 +104,10 @@ pub fn render(
 
 /// The namespace that the app's target gives: `prod/blog`.
 fn namespace(app: &App) -> Option<&str> {
-    app.target.as_deref()?.split_once('/').map(|(_, namespace)| namespace)
+    app.target
+        .as_deref()?
+        .split_once('/')
+        .map(|(_, namespace)| namespace)
 }
 
 fn of_objects(app: &App, read: manifests::Read, key: AppKey, revision: Revision) -> Desired {

@@ -12,7 +12,8 @@ use crate::names::AppName;
 use crate::secret::looks_secret;
 
 use super::{
-    ALLOWABLE, Auth, Origin, SecretFrom, Set, SourceSetting, Platform, TargetSetting, absolute, parse_duration,
+    ALLOWABLE, Auth, Origin, Platform, SecretFrom, Set, SourceSetting, TargetSetting, absolute,
+    parse_duration,
 };
 
 /// What the file says. Texts are checked by `resolve`, where the environment and flags may override them.
@@ -100,7 +101,9 @@ fn targets(fields: &mut Fields<'_, '_>, model: &mut FileModel) {
                 };
                 if target.has("docker") {
                     let finding = "a target is an engine or a cluster, not both";
-                    target.diagnostics().push(Diagnostic::error(Code::SETTING_VALUE, &context.span, finding));
+                    target
+                        .diagnostics()
+                        .push(Diagnostic::error(Code::SETTING_VALUE, &context.span, finding));
                     let _ = target.raw("docker");
                 }
                 Some((context, platform))

@@ -2,7 +2,7 @@
 
 use crate::secret::MASKED;
 
-use super::{Platform, Origin, SecretFrom, Settings, SourceSetting, show_duration};
+use super::{Origin, Platform, SecretFrom, Settings, SourceSetting, show_duration};
 
 /// One setting.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -62,17 +62,26 @@ impl Settings {
         for (name, target) in &self.targets {
             let (key, value) = match &target.platform {
                 Platform::Docker(spec) => ("docker", spec.clone()),
-                Platform::Kubernetes { context, .. } => {
-                    ("kubernetes", context.clone().unwrap_or_else(|| "current".to_owned()))
-                }
+                Platform::Kubernetes { context, .. } => (
+                    "kubernetes",
+                    context.clone().unwrap_or_else(|| "current".to_owned()),
+                ),
             };
             rows.add(&format!("targets.{name}.{key}"), Some(value), &target.origin);
             if let Platform::Kubernetes { namespace, exec, .. } = &target.platform {
                 if namespace.is_some() {
-                    rows.add(&format!("targets.{name}.namespace"), namespace.clone(), &target.origin);
+                    rows.add(
+                        &format!("targets.{name}.namespace"),
+                        namespace.clone(),
+                        &target.origin,
+                    );
                 }
                 if *exec {
-                    rows.add(&format!("targets.{name}.exec"), Some("true".to_owned()), &target.origin);
+                    rows.add(
+                        &format!("targets.{name}.exec"),
+                        Some("true".to_owned()),
+                        &target.origin,
+                    );
                 }
             }
         }

@@ -29,7 +29,12 @@ impl<'a> Containers<'a> {
             .iter()
             .flat_map(|subject| subject.containers.iter().cloned())
             .collect();
-        Self { subjects, ids, found: Vec::new(), eyes }
+        Self {
+            subjects,
+            ids,
+            found: Vec::new(),
+            eyes,
+        }
     }
 }
 
@@ -37,7 +42,10 @@ impl<'a> Containers<'a> {
 impl Watch for Containers<'_> {
     async fn read(&mut self, now: Timestamp, timers: &mut Timers) -> Result<Pulse, LiveError> {
         self.found = self.eyes.target.engine()?.inspect(&self.ids).await?;
-        let reading = Reading { found: &self.found, now };
+        let reading = Reading {
+            found: &self.found,
+            now,
+        };
         let verdicts = judge_all(self.subjects, &reading);
         let disturbed = disturbed(self.subjects, &verdicts, &reading, timers, self.eyes).await;
         Ok(Pulse {
@@ -64,8 +72,11 @@ impl Watch for Containers<'_> {
         verdicts: &BTreeMap<ServiceName, Verdict>,
         probe: Option<&str>,
     ) -> Vec<Evidence> {
-        let failed: Vec<&Subject> =
-            self.subjects.iter().filter(|subject| failed.contains(&subject.service)).collect();
+        let failed: Vec<&Subject> = self
+            .subjects
+            .iter()
+            .filter(|subject| failed.contains(&subject.service))
+            .collect();
         evidence(&failed, verdicts, &self.found, probe, self.eyes).await
     }
 }
@@ -168,7 +179,10 @@ async fn by_hand(id: &ContainerId, timers: &Timers, eyes: Eyes<'_>) -> bool {
 
 async fn logs(container: &Container, eyes: Eyes<'_>) -> Vec<String> {
     match eyes.target.engine() {
-        Ok(engine) => engine.logs(&container.id, EVIDENCE_LINES).await.unwrap_or_default(),
+        Ok(engine) => engine
+            .logs(&container.id, EVIDENCE_LINES)
+            .await
+            .unwrap_or_default(),
         Err(_) => Vec::new(),
     }
 }
@@ -274,7 +288,6 @@ pub async fn evidence_of(
                 .clean(&format!("healthcheck exited {code}: {}", output.trim()))
         }),
         logs: logs.iter().map(|line| eyes.mask.clean(line)).collect(),
-            events: Vec::new(),
+        events: Vec::new(),
     }
 }
-

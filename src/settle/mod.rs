@@ -21,8 +21,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Timestamp, elapsed};
 use crate::health::{Cause, CauseKind, Verdict, kubernetes};
-use crate::live::{LiveError, Reach};
 use crate::live::world::ContainerId;
+use crate::live::{LiveError, Reach};
 use crate::names::{AppName, Kind, ResourceKey, ServiceName};
 use crate::progress::{Event, Progress, Stage};
 use crate::render::app::{HealthRules, HttpProbe};
@@ -199,7 +199,11 @@ impl Pulse {
     }
 
     fn unwell(&self) -> BTreeSet<ServiceName> {
-        self.verdicts.keys().filter(|name| self.waits_for(name)).cloned().collect()
+        self.verdicts
+            .keys()
+            .filter(|name| self.waits_for(name))
+            .cloned()
+            .collect()
     }
 
     fn failed(&self) -> BTreeSet<ServiceName> {
@@ -213,13 +217,22 @@ impl Pulse {
 
 /// Watches `subjects` until they have baked, failed, or the wait is ended.
 pub async fn settle(subjects: &[Subject], rules: &HealthRules, timers: Timers, eyes: Eyes<'_>) -> Settled {
-    let longest = subjects.iter().map(|subject| subject.to_verdict).max().unwrap_or_default();
+    let longest = subjects
+        .iter()
+        .map(|subject| subject.to_verdict)
+        .max()
+        .unwrap_or_default();
     let mut watch = containers::Containers::new(subjects, eyes);
     run(&mut watch, rules, longest, timers, eyes).await
 }
 
 /// Watches the objects of a cluster.
-pub async fn settle_objects(objects: &mut Objects<'_>, rules: &HealthRules, timers: Timers, eyes: Eyes<'_>) -> Settled {
+pub async fn settle_objects(
+    objects: &mut Objects<'_>,
+    rules: &HealthRules,
+    timers: Timers,
+    eyes: Eyes<'_>,
+) -> Settled {
     let longest = objects.time_to_verdict();
     run(objects, rules, longest, timers, eyes).await
 }
@@ -266,7 +279,9 @@ async fn run(
                             failed_probes += 1;
                             all_well = false;
                             let cause = Cause::new(CauseKind::ProbeFailed, eyes.mask.clean(&text));
-                            pulse.verdicts.insert(probe.service.clone(), Verdict::Failing(cause));
+                            pulse
+                                .verdicts
+                                .insert(probe.service.clone(), Verdict::Failing(cause));
                             probe_text = Some(text);
                         }
                     }
@@ -314,7 +329,9 @@ async fn run(
                             pulse.verdicts.insert(name.clone(), Verdict::Failed(cause));
                         }
                         break End::Failed(
-                            watch.evidence(&unwell, &pulse.verdicts, probe_text.as_deref()).await,
+                            watch
+                                .evidence(&unwell, &pulse.verdicts, probe_text.as_deref())
+                                .await,
                         );
                     }
                     announce(&mut stage, Stage::Verify, eyes);
@@ -382,7 +399,10 @@ fn waiting(eyes: Eyes<'_>, text: &str, left: Option<Duration>, pulse: &Pulse) {
         .iter()
         .filter_map(|name| {
             let verdict = pulse.verdicts.get(name)?;
-            Some(format!("{name}: {}", verdict.cause().map_or(verdict.word(), |cause| &cause.detail)))
+            Some(format!(
+                "{name}: {}",
+                verdict.cause().map_or(verdict.word(), |cause| &cause.detail)
+            ))
         })
         .collect();
     let what = if text.is_empty() {

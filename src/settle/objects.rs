@@ -55,7 +55,11 @@ fn scene<'s>(
 ) -> Scene<'s> {
     Scene {
         now,
-        object: around.objects.get(&one.key).and_then(Option::as_ref).unwrap_or(&Value::Null),
+        object: around
+            .objects
+            .get(&one.key)
+            .and_then(Option::as_ref)
+            .unwrap_or(&Value::Null),
         revisions: &around.revisions,
         pods: &around.pods,
         events: &around.events,
@@ -96,7 +100,11 @@ impl<'a> Objects<'a> {
     }
 
     pub(super) fn time_to_verdict(&self) -> Duration {
-        self.watched.iter().map(|one| time_to_verdict(&one.wanted)).max().unwrap_or_default()
+        self.watched
+            .iter()
+            .map(|one| time_to_verdict(&one.wanted))
+            .max()
+            .unwrap_or_default()
     }
 
     /// What each object was judged as at the last reading.
@@ -110,7 +118,9 @@ impl<'a> Objects<'a> {
         self.read(self.now, &mut timers).await.ok()?;
         let name = self.watched.first()?.name.clone();
         let verdicts = BTreeMap::from([(name.clone(), Verdict::Failed(cause.clone()))]);
-        self.evidence(&BTreeSet::from([name]), &verdicts, None).await.pop()
+        self.evidence(&BTreeSet::from([name]), &verdicts, None)
+            .await
+            .pop()
     }
 
     fn with_scene<T>(&self, one: &Watched, look: impl FnOnce(&Scene<'_>) -> T) -> T {
@@ -163,7 +173,10 @@ impl Watch for Objects<'_> {
             return Err(format!("the app has no Service `{}` to probe", probe.service));
         };
         let shown = format!("GET http://{}:{}{}", probe.service, probe.port, probe.path);
-        match cluster.probe(namespace, probe.service.as_str(), probe.port, &probe.path).await {
+        match cluster
+            .probe(namespace, probe.service.as_str(), probe.port, &probe.path)
+            .await
+        {
             Ok(200..=399) => Ok(()),
             Ok(status) => Err(format!("{shown} -> {status}")),
             Err(error) => Err(format!("{shown} -> {error}")),
@@ -178,7 +191,9 @@ impl Watch for Objects<'_> {
     ) -> Vec<Evidence> {
         let mut all = Vec::new();
         for one in self.watched.iter().filter(|one| failed.contains(&one.name)) {
-            let Some(judged) = self.judged.get(&one.name) else { continue };
+            let Some(judged) = self.judged.get(&one.name) else {
+                continue;
+            };
             let found = self.with_scene(one, |scene| evidence::gather(scene, judged));
             let logs = match &found.log {
                 Some(culprit) => {
@@ -201,7 +216,11 @@ impl Watch for Objects<'_> {
                 .and_then(Verdict::cause)
                 .cloned()
                 .unwrap_or_else(|| Cause::new(CauseKind::NoProgress, found.line.clone()));
-            let pod = found.log.as_ref().map(|culprit| culprit.pod.clone()).unwrap_or_default();
+            let pod = found
+                .log
+                .as_ref()
+                .map(|culprit| culprit.pod.clone())
+                .unwrap_or_default();
             all.push(Evidence {
                 service: one.name.clone(),
                 container: pod,
@@ -209,7 +228,10 @@ impl Watch for Objects<'_> {
                 healthy: judged.healthy as usize,
                 of: judged.of as usize,
                 exit_code: found.exit_code,
-                probe: probe.map(str::to_owned).or(found.probe).map(|text| mask.clean(&text)),
+                probe: probe
+                    .map(str::to_owned)
+                    .or(found.probe)
+                    .map(|text| mask.clean(&text)),
                 logs: logs.iter().map(|line| mask.clean(line)).collect(),
                 events: found
                     .events

@@ -22,10 +22,10 @@ use super::info::Info;
 use super::logs::{Line, LogAsk};
 use super::op::Op;
 use super::{events, execute, gaps, logs, observe, probe};
-use crate::names::TargetId;
 use crate::clock::{Clock, Timestamp};
 use crate::image::ImageRef;
 use crate::live::world::{Ask, Container, ContainerId, Engine, Observed, Receipt, Symbols, Target};
+use crate::names::TargetId;
 
 /// For loading an image of a demo: a few megabytes over a local socket.
 const IMPORT_DEADLINE: Duration = Duration::from_secs(300);

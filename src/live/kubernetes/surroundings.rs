@@ -58,16 +58,29 @@ pub(super) async fn surroundings(api: &Api, keys: &[ObjectKey]) -> Result<Surrou
         let mut found = Surroundings::default();
         for namespace in namespaces {
             let (sets, revisions, pods, events) = futures_util::try_join!(
-                list(api, format!("/apis/apps/v1/namespaces/{namespace}/replicasets"), "ReplicaSet"),
+                list(
+                    api,
+                    format!("/apis/apps/v1/namespaces/{namespace}/replicasets"),
+                    "ReplicaSet"
+                ),
                 async {
                     if daemons {
-                        list(api, format!("/apis/apps/v1/namespaces/{namespace}/controllerrevisions"), "ControllerRevision").await
+                        list(
+                            api,
+                            format!("/apis/apps/v1/namespaces/{namespace}/controllerrevisions"),
+                            "ControllerRevision",
+                        )
+                        .await
                     } else {
                         Ok(Vec::new())
                     }
                 },
                 list(api, format!("/api/v1/namespaces/{namespace}/pods"), "Pod"),
-                list(api, format!("/api/v1/namespaces/{namespace}/events?limit=500"), "Event"),
+                list(
+                    api,
+                    format!("/api/v1/namespaces/{namespace}/events?limit=500"),
+                    "Event"
+                ),
             )?;
             found.revisions.extend(sets);
             found.revisions.extend(revisions);
@@ -78,7 +91,12 @@ pub(super) async fn surroundings(api: &Api, keys: &[ObjectKey]) -> Result<Surrou
             found.nodes = list(api, "/api/v1/nodes".to_owned(), "Node").await?;
         }
         if keys.iter().any(|key| &*key.kind == "PersistentVolumeClaim") {
-            found.classes = list(api, "/apis/storage.k8s.io/v1/storageclasses".to_owned(), "StorageClass").await?;
+            found.classes = list(
+                api,
+                "/apis/storage.k8s.io/v1/storageclasses".to_owned(),
+                "StorageClass",
+            )
+            .await?;
         }
         Ok(found)
     };

@@ -52,12 +52,19 @@ async fn facts(api: &Api) -> Result<ClusterFacts, LiveError> {
         api.get("read the namespace kube-system", "/api/v1/namespaces/kube-system"),
         api.get("read the cluster's version", "/version"),
     )?;
-    let uid = namespace.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default();
+    let uid = namespace
+        .pointer("/metadata/uid")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     let id = TargetId::try_from(uid).map_err(|_| {
         let address = api.address().to_owned();
         LiveError::new("read the namespace kube-system", Problem::NotACluster { address })
     })?;
-    let version = version.get("gitVersion").and_then(Value::as_str).unwrap_or("unknown").to_owned();
+    let version = version
+        .get("gitVersion")
+        .and_then(Value::as_str)
+        .unwrap_or("unknown")
+        .to_owned();
     Ok(ClusterFacts { id, version })
 }
 

@@ -69,7 +69,10 @@ impl Scene<'_> {
 }
 
 fn place(places: &Places, manifest: &Manifest, pointer: &str) -> Option<crate::document::Place> {
-    places.field(&manifest.key, pointer).cloned().or_else(|| manifest.place.clone())
+    places
+        .field(&manifest.key, pointer)
+        .cloned()
+        .or_else(|| manifest.place.clone())
 }
 
 /// The manifest with a key, whose own namespace may be left to the app.
@@ -78,7 +81,9 @@ pub fn find<'b>(bundle: &'b Bundle, key: &ObjectKey) -> Option<&'b Manifest> {
         manifest.key.kind == key.kind
             && manifest.key.group == key.group
             && manifest.key.name == key.name
-            && (manifest.key.namespace.is_none() || key.namespace.is_none() || manifest.key.namespace == key.namespace)
+            && (manifest.key.namespace.is_none()
+                || key.namespace.is_none()
+                || manifest.key.namespace == key.namespace)
     })
 }
 

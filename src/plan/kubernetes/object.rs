@@ -15,7 +15,9 @@ use crate::live::kubernetes::op::{MANAGER, Op};
 use crate::live::kubernetes::ownership;
 use crate::live::kubernetes::world::{Belongs, Body, DryRun, LiveObject, OwnedObject, Seen, Wanted};
 use crate::names::ObjectKey;
-use crate::plan::{Action, Await, Blocked, Cause, Change, Condition, FieldDiff, Moved, Phase, Problem, ProblemKind, Step};
+use crate::plan::{
+    Action, Await, Blocked, Cause, Change, Condition, FieldDiff, Moved, Phase, Problem, ProblemKind, Step,
+};
 use crate::secret::{Text, looks_secret};
 
 /// What was decided about one object.
@@ -29,12 +31,24 @@ pub(crate) struct Decided {
 const FORCE: &[&str] = &[ownership::FORCE, "kustomize.toolkit.fluxcd.io/force"];
 
 /// Kinds that are never made anew: what they hold would be lost.
-const KEPT: &[&str] = &["Namespace", "PersistentVolumeClaim", "PersistentVolume", "CustomResourceDefinition"];
+const KEPT: &[&str] = &[
+    "Namespace",
+    "PersistentVolumeClaim",
+    "PersistentVolume",
+    "CustomResourceDefinition",
+];
 
 pub(crate) fn decide(scene: &Scene<'_>, key: &ObjectKey, wanted: &Wanted) -> Result<Decided, Box<Problem>> {
     let owned = scene.inventory.objects.get(key);
     match &wanted.seen {
-        Seen::NoKind(message) => Err(problem(scene, key, "E0585", message.clone(), None, ProblemKind::Preflight)),
+        Seen::NoKind(message) => Err(problem(
+            scene,
+            key,
+            "E0585",
+            message.clone(),
+            None,
+            ProblemKind::Preflight,
+        )),
         Seen::Unknown(message) => {
             let message = format!("{} can't be read: {message}", scene.resource(key));
             Err(problem(scene, key, "E0582", message, None, ProblemKind::Target))
@@ -79,26 +93,44 @@ fn is_definition(key: &ObjectKey) -> bool {
     &*key.kind == "CustomResourceDefinition"
 }
 
-fn absent(scene: &Scene<'_>, key: &ObjectKey, wanted: &Wanted, owned: Option<&OwnedObject>) -> Result<Decided, Box<Problem>> {
+fn absent(
+    scene: &Scene<'_>,
+    key: &ObjectKey,
+    wanted: &Wanted,
+    owned: Option<&OwnedObject>,
+) -> Result<Decided, Box<Problem>> {
     if is_job(key) {
         let done = owned.is_some_and(|owned| owned.done && owned.sent == fields::digest(&wanted.body.0));
         if done {
             return Ok(kept(scene, key, None, owned.cloned()));
         }
         if scene.rolling_back() {
-            return Ok(kept(scene, key, Some("jobs are never run again by a rollback"), owned.cloned()));
+            return Ok(kept(
+                scene,
+                key,
+                Some("jobs are never run again by a rollback"),
+                owned.cloned(),
+            ));
         }
     }
     if let Some(DryRun::Refused(refusal) | DryRun::Immutable(refusal)) = &wanted.dry {
         return Err(refused(scene, key, refusal));
     }
-    let cause = if owned.is_some() && !scene.new { Cause::Drifted } else { Cause::NotFound };
+    let cause = if owned.is_some() && !scene.new {
+        Cause::Drifted
+    } else {
+        Cause::NotFound
+    };
     let mut made = change(scene, key, Action::Create, cause);
     if let Some(DryRun::NotPossible(why)) = &wanted.dry {
-        made.notes.push(format!("not checked by the server beforehand: {why}"));
+        made.notes
+            .push(format!("not checked by the server beforehand: {why}"));
     }
     made.steps.push(apply(key, wanted, None));
-    Ok(Decided { change: made, known: None })
+    Ok(Decided {
+        change: made,
+        known: None,
+    })
 }
 
 fn present(
@@ -109,7 +141,12 @@ fn present(
     owned: Option<&OwnedObject>,
 ) -> Result<Decided, Box<Problem>> {
     let blocked = |why: Blocked, fields: Vec<FieldDiff>, note: Option<String>| {
-        let mut change = change(scene, key, Action::Blocked(why), Cause::Declared(scene.desired.revision.clone()));
+        let mut change = change(
+            scene,
+            key,
+            Action::Blocked(why),
+            Cause::Declared(scene.desired.revision.clone()),
+        );
         change.fields = fields;
         change.notes.extend(note);
         Ok(Decided { change, known: None })
@@ -118,14 +155,22 @@ fn present(
     match &live.belongs {
         Belongs::Ours => {}
         Belongs::OtherInstance(_) | Belongs::OtherApp(_) if scene.stance.takeover => adopting = Some(None),
-        Belongs::OtherInstance(other) => return blocked(Blocked::OtherInstance(other.clone()), Vec::new(), None),
+        Belongs::OtherInstance(other) => {
+            return blocked(Blocked::OtherInstance(other.clone()), Vec::new(), None);
+        }
         Belongs::OtherApp(_) if scene.stance.handed_over.contains(key) => adopting = Some(None),
         Belongs::OtherApp(other) => return blocked(Blocked::OtherApp(other.clone()), Vec::new(), None),
-        Belongs::Recreated { .. } => adopting = Some(Some("it was deleted and made again by somebody else".to_owned())),
+        Belongs::Recreated { .. } => {
+            adopting = Some(Some("it was deleted and made again by somebody else".to_owned()))
+        }
         Belongs::Tool(tool) => {
             let note = format!("managed by {tool}; release it there first, or both keep changing it");
             if !scene.stance.adopt {
-                return blocked(Blocked::NotAdopted, differing(scene, key, wanted, live, owned), Some(note));
+                return blocked(
+                    Blocked::NotAdopted,
+                    differing(scene, key, wanted, live, owned),
+                    Some(note),
+                );
             }
             adopting = Some(Some(note));
         }
@@ -135,14 +180,30 @@ fn present(
         return Ok(after_deletion(scene, key, wanted, live));
     }
     if scene.rolling_back() && is_job(key) {
-        return Ok(kept(scene, key, Some("jobs are never rolled back"), owned.cloned()));
+        return Ok(kept(
+            scene,
+            key,
+            Some("jobs are never rolled back"),
+            owned.cloned(),
+        ));
     }
     if scene.rolling_back() && is_definition(key) {
-        return Ok(kept(scene, key, Some("definitions are never rolled back: stored objects may need the new version"), owned.cloned()));
+        return Ok(kept(
+            scene,
+            key,
+            Some("definitions are never rolled back: stored objects may need the new version"),
+            owned.cloned(),
+        ));
     }
     let hook = scene.manifest(key).and_then(|manifest| manifest.hook).is_some();
     if hook && is_job(key) && scene.new {
-        return Ok(anew(scene, key, wanted, live, "a hook runs once for each release"));
+        return Ok(anew(
+            scene,
+            key,
+            wanted,
+            live,
+            "a hook runs once for each release",
+        ));
     }
     match &wanted.dry {
         Some(DryRun::Refused(refusal)) => return Err(refused(scene, key, refusal)),
@@ -159,9 +220,17 @@ fn present(
         generation: owned.and_then(|owned| owned.generation).or(live.generation),
         done: owned.is_some_and(|owned| owned.done && owned.sent == sent),
     };
-    let left: Vec<String> = wanted.left.iter().map(|(path, who)| format!("{path} is left to {who}")).collect();
+    let left: Vec<String> = wanted
+        .left
+        .iter()
+        .map(|(path, who)| format!("{path} is left to {who}"))
+        .collect();
     if let Some(note) = adopting {
-        if !fields.is_empty() && !scene.stance.adopt && !scene.stance.takeover && !scene.stance.handed_over.contains(key) {
+        if !fields.is_empty()
+            && !scene.stance.adopt
+            && !scene.stance.takeover
+            && !scene.stance.handed_over.contains(key)
+        {
             return blocked(Blocked::NotAdopted, fields, note);
         }
         let mut taken = change(scene, key, Action::Adopt, Cause::NotFound);
@@ -172,12 +241,18 @@ fn present(
         taken.notes.extend(left);
         taken.fields = fields;
         taken.steps = steps(key, wanted, live);
-        return Ok(Decided { change: taken, known: None });
+        return Ok(Decided {
+            change: taken,
+            known: None,
+        });
     }
     let same_as_sent = owned.is_some_and(|owned| owned.sent == sent && owned.uid == live.uid);
     let marked = live.managers.iter().any(|manager| manager.name == MANAGER);
     if fields.is_empty() && marked && (same_as_sent || wanted.dry.is_none() || equal(wanted, live)) {
-        return Ok(Decided { known: Some(known), ..kept(scene, key, None, None) });
+        return Ok(Decided {
+            known: Some(known),
+            ..kept(scene, key, None, None)
+        });
     }
     let moved_live = fields.iter().all(|field| field.moved == Moved::Live) && !fields.is_empty();
     let cause = match scene.stance.roll_back_from {
@@ -205,13 +280,17 @@ fn present(
             uid: uid.clone(),
         }));
     }
-    Ok(Decided { change: update, known: None })
+    Ok(Decided {
+        change: update,
+        known: None,
+    })
 }
 
 /// The calls that bring a live object to what is wanted.
 fn steps(key: &ObjectKey, wanted: &Wanted, live: &LiveObject) -> Vec<Step> {
     let mut steps = Vec::new();
-    if let Some(after) = ownership::handed_over(&live.value, &live.managed.0, &live.managers, &wanted.body.0) {
+    if let Some(after) = ownership::handed_over(&live.value, &live.managed.0, &live.managers, &wanted.body.0)
+    {
         steps.push(Step::Object(Op::TakeOver {
             key: key.clone(),
             api_version: wanted.body.0.get("apiVersion").map(plain).unwrap_or_default(),
@@ -226,13 +305,20 @@ fn steps(key: &ObjectKey, wanted: &Wanted, live: &LiveObject) -> Vec<Step> {
 
 fn after_deletion(scene: &Scene<'_>, key: &ObjectKey, wanted: &Wanted, live: &LiveObject) -> Decided {
     let mut made = change(scene, key, Action::Create, Cause::Drifted);
-    let waits = live.deleting.as_ref().map(|(_, finalizers)| finalizers.join(", ")).filter(|names| !names.is_empty());
+    let waits = live
+        .deleting
+        .as_ref()
+        .map(|(_, finalizers)| finalizers.join(", "))
+        .filter(|names| !names.is_empty());
     made.notes.push(match waits {
         Some(names) => format!("the old one is being deleted and waits on {names}"),
         None => "the old one is being deleted".to_owned(),
     });
     made.steps = vec![gone(key), apply(key, wanted, None)];
-    Decided { change: made, known: None }
+    Decided {
+        change: made,
+        known: None,
+    }
 }
 
 pub(super) fn gone(key: &ObjectKey) -> Step {
@@ -243,10 +329,18 @@ pub(super) fn gone(key: &ObjectKey) -> Step {
 }
 
 fn anew(scene: &Scene<'_>, key: &ObjectKey, wanted: &Wanted, live: &LiveObject, why: &str) -> Decided {
-    let mut change = change(scene, key, Action::Replace, Cause::Declared(scene.desired.revision.clone()));
+    let mut change = change(
+        scene,
+        key,
+        Action::Replace,
+        Cause::Declared(scene.desired.revision.clone()),
+    );
     change.notes.push(why.to_owned());
     change.steps = vec![
-        Step::Object(Op::Delete { key: key.clone(), uid: live.uid.clone() }),
+        Step::Object(Op::Delete {
+            key: key.clone(),
+            uid: live.uid.clone(),
+        }),
         gone(key),
         apply(key, wanted, None),
     ];
@@ -261,7 +355,9 @@ fn immutable(
     refusal: &Refusal,
 ) -> Result<Decided, Box<Problem>> {
     let finished = is_job(key) && conditions(&live.value).any(|name| name == "Complete" || name == "Failed");
-    let force = FORCE.iter().any(|name| crate::live::kubernetes::annotated(&wanted.body.0, name));
+    let force = FORCE
+        .iter()
+        .any(|name| crate::live::kubernetes::annotated(&wanted.body.0, name));
     let replace = wanted
         .body
         .0
@@ -302,7 +398,13 @@ fn equal(wanted: &Wanted, live: &LiveObject) -> bool {
 }
 
 /// What would change, field by field.
-fn differing(scene: &Scene<'_>, key: &ObjectKey, wanted: &Wanted, live: &LiveObject, owned: Option<&OwnedObject>) -> Vec<FieldDiff> {
+fn differing(
+    scene: &Scene<'_>,
+    key: &ObjectKey,
+    wanted: &Wanted,
+    live: &LiveObject,
+    owned: Option<&OwnedObject>,
+) -> Vec<FieldDiff> {
     let before = stripped(&live.value);
     let mut found: Vec<Difference> = match &wanted.dry {
         Some(DryRun::Would(after)) => fields::differences(&before, &stripped(&after.0)),
@@ -314,7 +416,8 @@ fn differing(scene: &Scene<'_>, key: &ObjectKey, wanted: &Wanted, live: &LiveObj
         _ => Vec::new(),
     };
     // What client-side apply owns and Git no longer has goes once its fields are ours; the dry run can't know that.
-    if let Some(after) = ownership::handed_over(&live.value, &live.managed.0, &live.managers, &wanted.body.0) {
+    if let Some(after) = ownership::handed_over(&live.value, &live.managed.0, &live.managers, &wanted.body.0)
+    {
         found.extend(going(live, &after, &wanted.body.0));
     }
     let sent = fields::digest(&wanted.body.0);
@@ -330,11 +433,19 @@ fn differing(scene: &Scene<'_>, key: &ObjectKey, wanted: &Wanted, live: &LiveObj
         .filter(|one| one.path != last_applied())
         .map(|one| {
             let same = stable.is_some_and(|stable| {
-                one.path.get(&stable.value) == one.path.get(&wanted.body.0) && one.path.get(&stable.value).is_some()
+                one.path.get(&stable.value) == one.path.get(&wanted.body.0)
+                    && one.path.get(&stable.value).is_some()
             });
-            let pointer = scene.manifest(key).map(|manifest| one.path.pointer(&manifest.value)).unwrap_or_default();
+            let pointer = scene
+                .manifest(key)
+                .map(|manifest| one.path.pointer(&manifest.value))
+                .unwrap_or_default();
             FieldDiff {
-                moved: if git_is_same || same { Moved::Live } else { Moved::Git },
+                moved: if git_is_same || same {
+                    Moved::Live
+                } else {
+                    Moved::Git
+                },
                 place: scene.place(key, &pointer),
                 from: one.from.as_ref().map(|value| shown(key, &one.path, value)),
                 to: one.to.as_ref().map(|value| shown(key, &one.path, value)),
@@ -348,7 +459,11 @@ fn differing(scene: &Scene<'_>, key: &ObjectKey, wanted: &Wanted, live: &LiveObj
 }
 
 fn last_applied() -> Path {
-    Path::of(&["metadata", "annotations", "kubectl.kubernetes.io/last-applied-configuration"])
+    Path::of(&[
+        "metadata",
+        "annotations",
+        "kubectl.kubernetes.io/last-applied-configuration",
+    ])
 }
 
 /// Fields that go with a take-over: ours after it, not in the manifest, and nobody else's.
@@ -367,17 +482,27 @@ fn going(live: &LiveObject, after: &Value, body: &Value) -> Vec<Difference> {
         .filter(|path| path.get(body).is_none() && !others.iter().any(|other| other.fields.owns(&bare, path)))
         .filter_map(|path| {
             let from = path.get(&bare).cloned()?;
-            Some(Difference { path, from: Some(from), to: None })
+            Some(Difference {
+                path,
+                from: Some(from),
+                to: None,
+            })
         })
         .collect()
 }
 
 /// Who moved live fields, and when, as the server wrote it down.
 fn blame(diffs: &[FieldDiff], wanted: &Wanted, live: &LiveObject) -> Vec<String> {
-    let Some(DryRun::Would(after)) = &wanted.dry else { return Vec::new() };
+    let Some(DryRun::Would(after)) = &wanted.dry else {
+        return Vec::new();
+    };
     let mut notes: Vec<String> = fields::differences(&stripped(&live.value), &stripped(&after.0))
         .iter()
-        .filter(|one| diffs.iter().any(|diff| diff.moved == Moved::Live && diff.field == one.path.to_string()))
+        .filter(|one| {
+            diffs
+                .iter()
+                .any(|diff| diff.moved == Moved::Live && diff.field == one.path.to_string())
+        })
         .filter_map(|one| {
             let who = live
                 .managers
@@ -385,7 +510,12 @@ fn blame(diffs: &[FieldDiff], wanted: &Wanted, live: &LiveObject) -> Vec<String>
                 .filter(|manager| manager.name != MANAGER && manager.fields.owns(&live.value, &one.path))
                 .max_by_key(|manager| manager.at)?;
             let at = who.at.map_or(String::new(), |at| format!(" at {at:.0}"));
-            Some(format!("{} was set by {} ({}){at}", one.path, who.name, who.operation.to_lowercase()))
+            Some(format!(
+                "{} was set by {} ({}){at}",
+                one.path,
+                who.name,
+                who.operation.to_lowercase()
+            ))
         })
         .collect();
     notes.dedup();
@@ -409,7 +539,9 @@ fn holds_secret(value: &Value) -> bool {
         Value::Object(map) => {
             let named = map.get("name").and_then(Value::as_str).unwrap_or_default();
             map.iter().any(|(name, value)| match value {
-                Value::String(text) => looks_secret(name, text) || (name == "value" && looks_secret(named, text)),
+                Value::String(text) => {
+                    looks_secret(name, text) || (name == "value" && looks_secret(named, text))
+                }
                 other => holds_secret(other),
             })
         }
@@ -450,7 +582,13 @@ fn refused(scene: &Scene<'_>, key: &ObjectKey, refusal: &Refusal) -> Box<Problem
     let causes: Vec<String> = refusal
         .causes
         .iter()
-        .map(|(field, words)| if secret { field.clone() } else { format!("{field}: {words}") })
+        .map(|(field, words)| {
+            if secret {
+                field.clone()
+            } else {
+                format!("{field}: {words}")
+            }
+        })
         .collect();
     let words = match (causes.is_empty(), secret) {
         (false, _) => causes.join("; "),
@@ -458,9 +596,19 @@ fn refused(scene: &Scene<'_>, key: &ObjectKey, refusal: &Refusal) -> Box<Problem
         (true, false) => refusal.message.clone(),
     };
     let pointer = refusal.causes.first().map(|(field, _)| pointer_of(field));
-    let mut problem = problem(scene, key, code, format!("{resource}: {words}"), pointer.as_deref(), kind);
+    let mut problem = problem(
+        scene,
+        key,
+        code,
+        format!("{resource}: {words}"),
+        pointer.as_deref(),
+        kind,
+    );
     problem.help = Some(match code {
-        "E0582" => "the account needs the verb `patch` for it; `kubectl auth can-i patch` shows what it may do".to_owned(),
+        "E0582" => {
+            "the account needs the verb `patch` for it; `kubectl auth can-i patch` shows what it may do"
+                .to_owned()
+        }
         "E0586" => format!("driftless explain {code}"),
         "E0584" => "change the manifest, or the cluster's policy".to_owned(),
         _ => "correct the manifest; nothing was changed".to_owned(),

@@ -74,7 +74,9 @@ pub(crate) fn ordered(scene: &Scene<'_>, mut staged: Vec<(Stage, Change)>) -> Ve
     for (at, (stage, changes)) in stages.into_iter().enumerate() {
         // Readiness counts between moments and waves; between kinds it is enough that the object is there, but for
         // definitions, whose kind must be served.
-        let last_of_wave = all.get(at + 1).is_some_and(|next| (next.moment, next.wave) != (stage.moment, stage.wave));
+        let last_of_wave = all
+            .get(at + 1)
+            .is_some_and(|next| (next.moment, next.wave) != (stage.moment, stage.wave));
         let waits = stage.rank == 1 || last_of_wave || stage.moment != 0;
         let mut now = Vec::new();
         for mut change in changes {
@@ -106,7 +108,15 @@ fn wait_for_all(scene: &Scene<'_>, changes: &mut [Change], stage: Stage) {
     for change in changes.iter_mut().filter(|change| change.acts()) {
         let Some(key) = applied(change) else { continue };
         let own = self::stage(scene, &key);
-        let waits = change.steps.iter().any(|step| matches!(step, Step::Await(Await { condition: Condition::ObjectReady { .. }, .. })));
+        let waits = change.steps.iter().any(|step| {
+            matches!(
+                step,
+                Step::Await(Await {
+                    condition: Condition::ObjectReady { .. },
+                    ..
+                })
+            )
+        });
         if (own.moment, own.wave) == (stage.moment, stage.wave) && !waits {
             // The wait of an earlier kind must not hold up the later kinds that it may need: it is the last kinds' wait that
             // ends the wave. Workloads are last, so only they are waited for here.

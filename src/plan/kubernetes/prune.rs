@@ -16,7 +16,12 @@ use super::Scene;
 use super::object::gone;
 
 /// Kinds that hold data, or others' objects: deleted only with `prune: all`.
-const DATA: &[&str] = &["Namespace", "PersistentVolumeClaim", "PersistentVolume", "CustomResourceDefinition"];
+const DATA: &[&str] = &[
+    "Namespace",
+    "PersistentVolumeClaim",
+    "PersistentVolume",
+    "CustomResourceDefinition",
+];
 
 fn later(scene: &Scene<'_>, key: &ObjectKey, action: Action, note: Option<String>) -> Change {
     Change {
@@ -34,7 +39,11 @@ fn later(scene: &Scene<'_>, key: &ObjectKey, action: Action, note: Option<String
 /// What protects an object from being pruned.
 fn protection(live: &LiveObject) -> Option<&'static str> {
     let annotation = |name: &str| {
-        live.value.pointer("/metadata/annotations").and_then(|all| all.get(name)).and_then(Value::as_str).unwrap_or_default()
+        live.value
+            .pointer("/metadata/annotations")
+            .and_then(|all| all.get(name))
+            .and_then(Value::as_str)
+            .unwrap_or_default()
     };
     if annotation("driftless.dev/prune") == "false" {
         return Some("driftless.dev/prune: \"false\"");
@@ -46,7 +55,10 @@ fn protection(live: &LiveObject) -> Option<&'static str> {
         return Some("helm.sh/resource-policy: keep");
     }
     let options = annotation("argocd.argoproj.io/sync-options");
-    if options.split(',').any(|option| ["Prune=false", "Delete=false"].contains(&option.trim())) {
+    if options
+        .split(',')
+        .any(|option| ["Prune=false", "Delete=false"].contains(&option.trim()))
+    {
         return Some("argocd.argoproj.io/sync-options: Prune=false");
     }
     None
@@ -54,7 +66,13 @@ fn protection(live: &LiveObject) -> Option<&'static str> {
 
 fn delete(scene: &Scene<'_>, key: &ObjectKey, live: &LiveObject) -> Change {
     let mut change = later(scene, key, Action::Delete, None);
-    change.steps = vec![Step::Object(Op::Delete { key: key.clone(), uid: live.uid.clone() }), gone(key)];
+    change.steps = vec![
+        Step::Object(Op::Delete {
+            key: key.clone(),
+            uid: live.uid.clone(),
+        }),
+        gone(key),
+    ];
     change
 }
 
@@ -65,7 +83,12 @@ pub(crate) fn undeclared(scene: &Scene<'_>, declared: usize) -> Vec<Change> {
         let live = match seen {
             Seen::Live(live) => live,
             Seen::Unknown(why) => {
-                changes.push(later(scene, key, Action::Keep, Some(format!("can't be read, so it is not deleted: {why}"))));
+                changes.push(later(
+                    scene,
+                    key,
+                    Action::Keep,
+                    Some(format!("can't be read, so it is not deleted: {why}")),
+                ));
                 continue;
             }
             Seen::Absent | Seen::KindToCome | Seen::NoKind(_) => continue,
@@ -79,7 +102,11 @@ pub(crate) fn undeclared(scene: &Scene<'_>, declared: usize) -> Vec<Change> {
             continue;
         }
         if scene.stance.claimed.contains_key(key) {
-            let note = scene.stance.claimed.get(key).map(|app| format!("handed over to the app `{app}`"));
+            let note = scene
+                .stance
+                .claimed
+                .get(key)
+                .map(|app| format!("handed over to the app `{app}`"));
             changes.push(later(scene, key, Action::Keep, note));
             continue;
         }
@@ -90,7 +117,12 @@ pub(crate) fn undeclared(scene: &Scene<'_>, declared: usize) -> Vec<Change> {
             continue;
         }
         if let Some(protection) = protection(live) {
-            changes.push(later(scene, key, Action::Keep, Some(format!("kept: {protection}"))));
+            changes.push(later(
+                scene,
+                key,
+                Action::Keep,
+                Some(format!("kept: {protection}")),
+            ));
             continue;
         }
         let data = DATA.contains(&&*key.kind);
@@ -100,10 +132,16 @@ pub(crate) fn undeclared(scene: &Scene<'_>, declared: usize) -> Vec<Change> {
             _ => later(scene, key, Action::Blocked(Blocked::Prune), None),
         });
     }
-    let deletes = changes.iter().filter(|change| change.action == Action::Delete).count();
+    let deletes = changes
+        .iter()
+        .filter(|change| change.action == Action::Delete)
+        .count();
     let allowed = allowed(declared + deletes);
     if deletes > allowed && scene.stance.prune != Prune::All {
-        for change in changes.iter_mut().filter(|change| change.action == Action::Delete) {
+        for change in changes
+            .iter_mut()
+            .filter(|change| change.action == Action::Delete)
+        {
             change.action = Action::Blocked(Blocked::DeleteBudget { deletes, allowed });
             change.steps.clear();
         }
@@ -115,7 +153,11 @@ pub(crate) fn undeclared(scene: &Scene<'_>, declared: usize) -> Vec<Change> {
 
 /// Deletions of everything that is ours, for `down`.
 pub(crate) fn everything(scene: &Scene<'_>) -> Vec<Change> {
-    let wanted = scene.observed.wanted.iter().map(|(key, wanted)| (key, &wanted.seen));
+    let wanted = scene
+        .observed
+        .wanted
+        .iter()
+        .map(|(key, wanted)| (key, &wanted.seen));
     let mut changes: Vec<Change> = wanted
         .chain(&scene.observed.others)
         .filter_map(|(key, seen)| match seen {

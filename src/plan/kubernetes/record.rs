@@ -17,7 +17,10 @@ use super::order::applied;
 
 fn record(scene: &Scene<'_>, phase: Phase, step: Step) -> Change {
     Change {
-        key: ResourceKey::new(Kind::Object, format!("ConfigMap/{}", inventory_name(&scene.desired.key.app))),
+        key: ResourceKey::new(
+            Kind::Object,
+            format!("ConfigMap/{}", inventory_name(&scene.desired.key.app)),
+        ),
         action: Action::Record,
         cause: Cause::Unchanged,
         fields: Vec::new(),
@@ -34,7 +37,12 @@ fn put(scene: &Scene<'_>, objects: &BTreeMap<ObjectKey, String>) -> Step {
     Step::Object(Op::PutInventory {
         namespace: namespace.clone(),
         name,
-        body: Arc::new(Body(inventory_object(namespace, scene.stance.instance, &scene.desired.key.app, objects))),
+        body: Arc::new(Body(inventory_object(
+            namespace,
+            scene.stance.instance,
+            &scene.desired.key.app,
+            objects,
+        ))),
     })
 }
 
@@ -51,8 +59,12 @@ pub(crate) fn around(scene: &Scene<'_>, changes: &mut Vec<Change>) {
     if !acts {
         return;
     }
-    let wanted: BTreeMap<ObjectKey, String> =
-        scene.observed.wanted.iter().map(|(key, wanted)| (key.clone(), uid(&wanted.seen))).collect();
+    let wanted: BTreeMap<ObjectKey, String> = scene
+        .observed
+        .wanted
+        .iter()
+        .map(|(key, wanted)| (key.clone(), uid(&wanted.seen)))
+        .collect();
     let others = scene.observed.others.iter().filter_map(|(key, seen)| match seen {
         Seen::Live(live) if live.belongs == Belongs::Ours => Some((key.clone(), live.uid.clone())),
         Seen::Unknown(_) => Some((key.clone(), String::new())),
@@ -60,15 +72,26 @@ pub(crate) fn around(scene: &Scene<'_>, changes: &mut Vec<Change>) {
     });
     let mut all = wanted.clone();
     all.extend(others);
-    if scene.observed.inventory.as_ref().is_none_or(|known| known.keys().ne(all.keys())) {
+    if scene
+        .observed
+        .inventory
+        .as_ref()
+        .is_none_or(|known| known.keys().ne(all.keys()))
+    {
         let namespace = ObjectKey::new("", "Namespace", None, &scene.observed.namespace);
-        let comes_with = changes.iter().position(|change| applied(change).as_ref() == Some(&namespace));
+        let comes_with = changes
+            .iter()
+            .position(|change| applied(change).as_ref() == Some(&namespace));
         let mut first = record(scene, Phase::Apply, put(scene, &all));
         let key = first.key.clone();
         // It lies in the app's namespace, so it comes right after that, and before everything else.
         let at = match comes_with {
             Some(at) => {
-                first.needs = changes.get(at).map(|change| change.key.clone()).into_iter().collect();
+                first.needs = changes
+                    .get(at)
+                    .map(|change| change.key.clone())
+                    .into_iter()
+                    .collect();
                 at + 1
             }
             None => 0,
@@ -97,7 +120,9 @@ pub(crate) fn around(scene: &Scene<'_>, changes: &mut Vec<Change>) {
 
 /// Removes the inventory object after everything else is gone.
 pub(crate) fn removed(scene: &Scene<'_>, changes: &mut Vec<Change>) {
-    let blocked = changes.iter().any(|change| matches!(change.action, Action::Blocked(_) | Action::Keep));
+    let blocked = changes
+        .iter()
+        .any(|change| matches!(change.action, Action::Blocked(_) | Action::Keep));
     if blocked || scene.observed.inventory.is_none() {
         return;
     }
@@ -106,6 +131,10 @@ pub(crate) fn removed(scene: &Scene<'_>, changes: &mut Vec<Change>) {
         name: inventory_name(&scene.desired.key.app),
     });
     let mut last = record(scene, Phase::Apply, step);
-    last.needs = changes.iter().filter(|change| change.acts()).map(|change| change.key.clone()).collect();
+    last.needs = changes
+        .iter()
+        .filter(|change| change.acts())
+        .map(|change| change.key.clone())
+        .collect();
     changes.push(last);
 }

@@ -120,7 +120,12 @@ pub fn bundle_yaml(bundle: &Bundle) -> String {
         let mut value = manifest.value.clone();
         if &*manifest.key.kind == "Secret" {
             for field in ["data", "stringData"] {
-                for value in value.get_mut(field).and_then(serde_json::Value::as_object_mut).into_iter().flatten() {
+                for value in value
+                    .get_mut(field)
+                    .and_then(serde_json::Value::as_object_mut)
+                    .into_iter()
+                    .flatten()
+                {
                     *value.1 = crate::secret::MASKED.into();
                 }
             }

@@ -54,8 +54,8 @@ fn evidence() -> Evidence {
         exit_code: None,
         probe: None,
         logs: vec!["starting".into(), "FATAL: env KEY is not valid base64".into()],
-    events: Vec::new(),
-        }
+        events: Vec::new(),
+    }
 }
 
 fn told(run: &Run) -> String {
