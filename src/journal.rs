@@ -50,10 +50,6 @@ pub trait Journal: Send + Sync {
 
 /// One fact for the inventory, written right after the call that made it true.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a handful lives for the length of one write"
-)]
 pub enum Fact {
     /// We made it, took it over, or changed it.
     Own {

@@ -146,6 +146,12 @@ impl ServiceName {
         Self(key.within(namespace).into())
     }
 
+    /// The thing of a plan that it is: `service/api`, or the object itself.
+    pub fn resource(&self) -> ResourceKey {
+        let kind = if self.is_object() { Kind::Object } else { Kind::Service };
+        ResourceKey::new(kind, self.0.clone())
+    }
+
     /// Whether it names a Kubernetes object.
     pub fn is_object(&self) -> bool {
         self.0.contains('/')

@@ -71,7 +71,7 @@ pub(super) fn freeze(
 /// One masked line that says why a release failed.
 pub(super) fn cause_line(evidence: &[Evidence]) -> String {
     match evidence.first() {
-        Some(first) => format!("service/{}: {}", first.service, first.cause.detail),
+        Some(first) => format!("{}: {}", first.service.resource(), first.cause.detail),
         None => "its gate failed".to_owned(),
     }
 }

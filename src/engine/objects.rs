@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::apply::Applied;
+use crate::clock::Timestamp;
 use crate::gate::ApprovedPlan;
 use crate::health::Verdict;
 use crate::health::kubernetes::{Rules, restart_counts};
@@ -24,6 +25,7 @@ use crate::report::End;
 use crate::settle::{self, Objects, Settled, Timers, Watched};
 
 use super::look::LookError;
+use super::stand::ServiceStand;
 use super::stage::{Bench, Passed};
 use super::world::{Turn, World};
 
@@ -384,6 +386,34 @@ impl Bench<'_> {
         };
         Passed::Broke(gathered.map_or(evidence, |gathered| vec![gathered]))
     }
+}
+
+/// How the objects of an app do now.
+pub(super) async fn standing(
+    turn: &Turn,
+    desired: &Desired,
+    cluster: &Cluster,
+    inventory: &Inventory,
+    state: &AppState,
+    now: Timestamp,
+) -> Result<BTreeMap<ServiceName, ServiceStand>, LookError> {
+    let watched = watched(desired, cluster, inventory, state);
+    let keys: Vec<ObjectKey> = watched.iter().map(|one| one.key.clone()).collect();
+    let around = turn.target.cluster()?.surroundings(&keys).await?;
+    let rules = Rules::default();
+    Ok(watched
+        .into_iter()
+        .map(|one| {
+            let judged = settle::judge_object(&one, &around, &rules, now);
+            let stand = ServiceStand {
+                verdict: judged.verdict,
+                ready: judged.healthy as usize,
+                of: judged.of as usize,
+                containers: judged.culprit.map(|culprit| culprit.pod).into_iter().collect(),
+            };
+            (one.name, stand)
+        })
+        .collect())
 }
 
 /// What is judged: every object whose state says something, by the name that people know.

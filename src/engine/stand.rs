@@ -16,6 +16,7 @@ use crate::release::Record;
 use crate::render::Desired;
 use crate::settle;
 
+use super::objects;
 use super::look::{Look, LookError, desired_of, look_at_release};
 use super::sightings::{self, Sightings};
 use super::stage::{serving, subjects};
@@ -102,7 +103,11 @@ pub async fn stand(turn: &Turn, world: &World, look: &Look) -> Result<Stand, Loo
     } else {
         Vec::new()
     };
-    let services = services(&desired, &plan, &observed, &inventory, look, world.clock.now());
+    let now = world.clock.now();
+    let services = match &observed.cluster {
+        Some(cluster) => objects::standing(turn, &desired, cluster, &inventory, &look.state, now).await?,
+        None => services(&desired, &plan, &observed, &inventory, look, now),
+    };
     Ok(Stand {
         desired,
         observed,

@@ -205,7 +205,7 @@ fn push_running(held: &HeldRelease, text: &mut Text) {
 
 fn push_evidence(all: &[Evidence], text: &mut Text, log_lines: usize) {
     for evidence in all {
-        let head = format!("service/{}", evidence.service);
+        let head = evidence.service.resource().to_string();
         fact(
             &head,
             format!(
@@ -234,7 +234,10 @@ fn push_evidence(all: &[Evidence], text: &mut Text, log_lines: usize) {
                 .plain(line.as_str());
             push_fact(if at == 0 { "last output" } else { "" }, line, text);
         }
-        if evidence.logs.is_empty() {
+        for (at, event) in evidence.events.iter().enumerate() {
+            fact(if at == 0 { "events" } else { "" }, event.as_str(), text);
+        }
+        if evidence.logs.is_empty() && !evidence.container.is_empty() {
             fact("last output", "(it printed nothing)", text);
         }
     }

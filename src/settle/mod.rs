@@ -411,8 +411,7 @@ fn waiting(eyes: Eyes<'_>, text: &str, left: Option<Duration>, pulse: &Pulse) {
         text.to_owned()
     };
     let resource = match pulse.verdicts.keys().next() {
-        Some(name) if name.is_object() => ResourceKey::new(Kind::Object, name.as_str()),
-        Some(name) => ResourceKey::new(Kind::Service, name.as_str()),
+        Some(name) => name.resource(),
         None => ResourceKey::new(Kind::Service, "app"),
     };
     eyes.progress.event(Event::Waiting {

@@ -35,7 +35,7 @@ codes! {
          operator says so: `targets: { prod: { kubernetes: CONTEXT, exec: true } }` in config.yaml.\n";
     NOT_A_CLUSTER = 590, "not-a-cluster", "What answers is not a Kubernetes API server",
         "An answer came that no API server gives. Check the server's address in the kubeconfig, and whether a proxy stands between.\n";
-    NAMESPACE_TWICE = 591, "namespace-twice", "Two manifests are the same object",
+    OBJECT_TWICE = 591, "object-twice", "Two manifests are the same object",
         "With its namespace filled in, an object has the same kind, namespace and name as another one of the app. Only one of the two\n\
          can be meant: remove one, or name its namespace.\n";
     OBJECT_STUCK = 592, "object-stuck", "The object is being deleted and waits for a finalizer",

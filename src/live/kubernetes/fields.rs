@@ -89,7 +89,7 @@ impl Path {
                 (Segment::Field(name), Value::Object(map)) => map.get(name),
                 (Segment::Item(keys), Value::Array(items)) => items.iter().find(|item| is_item(item, keys)),
                 (Segment::Member(member), Value::Array(items)) => {
-                    items.iter().find(|item| item.to_string() == *member)
+                    items.iter().find(|item| is_member(item, member))
                 }
                 (Segment::Index(at), Value::Array(items)) => items.get(*at),
                 _ => None,
@@ -140,7 +140,7 @@ impl Path {
                 Some(items.remove(index))
             }
             (Segment::Member(member), Value::Array(items)) => {
-                let index = items.iter().position(|item| item.to_string() == *member)?;
+                let index = items.iter().position(|item| is_member(item, member))?;
                 Some(items.remove(index))
             }
             (Segment::Index(index), Value::Array(items)) if *index < items.len() => {
@@ -173,6 +173,10 @@ impl fmt::Display for Path {
 fn is_item(item: &Value, keys: &[(String, String)]) -> bool {
     keys.iter()
         .all(|(key, wanted)| item.get(key).map(plain).as_deref() == Some(wanted.as_str()))
+}
+
+fn is_member(item: &Value, member: &str) -> bool {
+    serde_json::from_str::<Value>(member).is_ok_and(|member| member == *item)
 }
 
 /// A scalar as people write it.

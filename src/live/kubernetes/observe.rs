@@ -554,9 +554,9 @@ async fn dry_run(api: &Api, resource: &Resource, key: &ObjectKey, body: &Value) 
                     || refusal.message.contains("dryRun")
                 {
                     Ok(DryRun::NotPossible(refusal.message))
-                } else if (400..500).contains(&refusal.status) && ![401, 408, 429].contains(&refusal.status) {
-                    Ok(DryRun::Refused(refusal))
-                } else if refusal.by_admission() {
+                } else if refusal.by_admission()
+                    || (400..500).contains(&refusal.status) && ![401, 408, 429].contains(&refusal.status)
+                {
                     Ok(DryRun::Refused(refusal))
                 } else {
                     Err(LiveError {
