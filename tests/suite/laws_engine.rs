@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::support::driftless::TestEnv;
 use crate::support::engine::{Engine, Version};
+use crate::support::proxy::Fault;
 use crate::support::site::{Site, snapshot};
 use crate::support::{wait_for, wait_until};
 
@@ -205,10 +206,23 @@ on_engines! {
         let engine = &Engine::private(shared.version());
         let site = Site::applied(engine, "services:\n  web: { image: 'web:1', restart: always }\n");
         let (id, history) = (site.id("web"), || site.run(&["history", "-o", "json"]).stdout);
-        let told = history();
         let direct = TestEnv::new().var("DOCKER_HOST", &engine.docker_host());
         let state = site.env.state().to_str().unwrap().to_owned();
         let ask = |arguments: &[&str]| direct.run(&site.repo.path(), &[arguments, &["--state", &state]].concat());
+        // Alive at the door and silent in the middle of a look: what one list does not say is not taken for empty.
+        for route in ["^/containers/json", "^/containers/[0-9a-f]+/json", "^/networks$", "^/volumes$"] {
+            for verb in [&["plan"][..], &["apply", "--yes"]] {
+                site.proxy.clear();
+                site.proxy.fault("GET", route, Fault::Refuse(500, "the disk is on fire".to_owned()));
+                let said = site.run(verb).code(5);
+                assert!((said.stdout.clone() + &said.stderr).contains("the disk is on fire"), "{route}: {said}");
+                assert!(!said.stdout.contains("to create"), "{route}: {said}");
+                site.proxy.assert_read_only();
+            }
+        }
+        site.proxy.clear();
+        site.assert_in_sync("when all lists are answered again");
+        let told = history();
         // Hung in the middle of a look, then dead: cut, and not an empty answer.
         engine.freeze_daemon();
         site.proxy.clear();

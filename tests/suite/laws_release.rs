@@ -209,6 +209,19 @@ on_engines! {
         assert_eq!(scene.serving("web").name, good.name);
         assert!(scene.answer("web", "/").starts_with("version=1 "));
         assert_eq!(scene.proxy.count("POST", "/images/create"), 1, "{:#?}", scene.proxy.mutating());
+        // Start-first never parked it. Stop-first did: the old one was set aside before the bad one started, and is back itself.
+        let port = engine.free_port();
+        let fixed = |version: &str| web_with(version, &[&format!("ports: [\"127.0.0.1:{port}:8080\"]")]);
+        let scene = Scene::new(engine, &fixed("1"));
+        drop(scene.apply().success());
+        let good = scene.serving("web");
+        scene.commit(&fixed("broken"));
+        scene.proxy.clear();
+        drop(scene.apply().code(7));
+        assert_eq!(scene.serving("web"), good);
+        assert!(engine.wait_for_http(port, "/").starts_with("version=1 "));
+        assert_eq!(scene.proxy.count("POST", "/containers/create"), 1, "{:#?}", scene.proxy.mutating());
+        assert_eq!(scene.proxy.count("POST", "/images/create"), 0, "{:#?}", scene.proxy.mutating());
     }
 
     fn one_bad_app_does_not_stop_others(engine) {
