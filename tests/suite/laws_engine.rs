@@ -249,13 +249,37 @@ on_engines! {
         assert_eq!(site.id("web"), id);
     }
 
+    /// The engine's DNS answers with every holder of a name, healthy or not: the new container gets it when it is healthy.
+    fn a_new_container_is_found_only_when_it_is_healthy(engine) {
+        let site = Site::applied(engine, &swapped("1"));
+        let network = network_of_client(engine, &site);
+        let found = || {
+            std::thread::scope(|scope| {
+                let asking = scope.spawn(|| {
+                    nix::sched::setns(&network, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+                    resolve("web").unwrap()
+                });
+                asking.join().unwrap()
+            })
+        };
+        let old = found();
+        assert_eq!(old.len(), 1);
+        // The first call after its gate.
+        let gate = site.proxy.hold("POST", "^/networks/[^/]+/disconnect$");
+        site.commit(&swapped("2"));
+        let applying = site.env.start(&site.repo.path(), &["apply", "--yes"]);
+        gate.wait_until_reached(Duration::from_secs(40));
+        assert_eq!(found(), old);
+        gate.open();
+        drop(applying.wait(Duration::from_secs(40)).success());
+        assert!(found().len() == 1 && found() != old);
+    }
+
     /// A client beside the service that asks for its name each time and takes the next address where one refuses, as
     /// every HTTP client does: no request that was accepted is cut, while three versions follow each other.
     fn start_first_swap_cuts_no_accepted_request(engine) {
-        let service = |image: &str| format!("services:\n  web: {{ image: 'web:{image}', networks: [default, back] }}\n  client: {{ image: 'base:1', command: ['sleep', '3600'], stop_signal: SIGKILL }}\nnetworks: {{ default: {{}}, back: {{}} }}\n");
-        let site = Site::applied(engine, &service("1"));
-        let pid = engine.docker_text(&["inspect", "-f", "{{.State.Pid}}", &site.container("client")]);
-        let network = std::fs::File::open(format!("/proc/{}/root/proc/{pid}/ns/net", engine.pid())).unwrap();
+        let site = Site::applied(engine, &swapped("1"));
+        let network = network_of_client(engine, &site);
         let (stop, asked) = (AtomicBool::new(false), AtomicUsize::new(0));
         std::thread::scope(|scope| {
             let clients: Vec<_> = ["/", "/slow/150", "/slow/400"]
@@ -283,7 +307,7 @@ on_engines! {
                 .collect();
             wait_until("the clients ask", Duration::from_secs(10), || asked.load(Ordering::Relaxed) > 20);
             for image in ["2", "3"] {
-                site.commit(&service(image));
+                site.commit(&swapped(image));
                 drop(site.run(&["plan"]).success().says("start-first"));
                 drop(site.apply().success());
             }
@@ -298,6 +322,19 @@ on_engines! {
         });
         assert!(snapshot(engine, &site.app).keys().filter(|key| key.contains("/")).count() >= 2);
     }
+}
+
+/// A service that is replaced start-first, and a client beside it.
+fn swapped(image: &str) -> String {
+    format!(
+        "services:\n  web: {{ image: 'web:{image}', networks: [default, back] }}\n  client: {{ image: 'base:1', command: ['sleep', '3600'], stop_signal: SIGKILL }}\nnetworks: {{ default: {{}}, back: {{}} }}\n"
+    )
+}
+
+/// The network of the client's container, as a file to enter it by.
+fn network_of_client(engine: &Engine, site: &Site<'_>) -> std::fs::File {
+    let pid = engine.docker_text(&["inspect", "-f", "{{.State.Pid}}", &site.container("client")]);
+    std::fs::File::open(format!("/proc/{}/root/proc/{pid}/ns/net", engine.pid())).unwrap()
 }
 
 /// One request to a name: its addresses are asked for anew, and tried one after the other.
