@@ -20,7 +20,10 @@ fn words(stderr: &str) -> (String, Option<String>) {
     let first = lines.next().unwrap_or("it ended without a message");
     let first = first.strip_prefix("Error: ").unwrap_or(first);
     let rest: String = lines.collect::<Vec<_>>().join("\n").chars().take(SHOWN).collect();
-    (first.chars().take(SHOWN).collect(), (!rest.is_empty()).then_some(rest))
+    (
+        first.chars().take(SHOWN).collect(),
+        (!rest.is_empty()).then_some(rest),
+    )
 }
 
 fn finding(code: Code, span: &crate::document::Span, tool: &str, stderr: &str) -> Diagnostic {
@@ -46,9 +49,13 @@ pub(super) fn kustomize(stderr: &str, folder: &RepoPath, strings: &[Written]) ->
         .max_by_key(|written| written.text.len());
     let whole = file(folder, "kustomization.yaml").whole();
     let span = named.map_or(&whole, |written| &written.span);
-    if stderr.contains("external plugins disabled") || stderr.contains("--enable-helm") || stderr.contains("--enable-alpha-plugins") {
-        return finding(Code::RENDER_REFUSED, span, "kustomize", stderr)
-            .with_help("programs and charts inside of a kustomization are not run; commit what they generate");
+    if stderr.contains("external plugins disabled")
+        || stderr.contains("--enable-helm")
+        || stderr.contains("--enable-alpha-plugins")
+    {
+        return finding(Code::RENDER_REFUSED, span, "kustomize", stderr).with_help(
+            "programs and charts inside of a kustomization are not run; commit what they generate",
+        );
     }
     finding(Code::RENDERER, span, "kustomize", stderr)
 }
@@ -99,13 +106,19 @@ pub(super) fn dependencies(checkout: &Checkout, folder: &RepoPath, root: &Node) 
         .and_then(|charts| checkout.list(&charts).ok())
         .map(|listing| listing.entries.into_iter().map(|entry| entry.name).collect())
         .unwrap_or_default();
-    for one in root.get("dependencies").and_then(Node::as_sequence).unwrap_or_default() {
+    for one in root
+        .get("dependencies")
+        .and_then(Node::as_sequence)
+        .unwrap_or_default()
+    {
         let Some(name) = one.get("name").and_then(Node::as_str) else {
             continue;
         };
         // `redis`, `redis-18.1.0.tgz`; a folder may have any name, so an unknown one is given the benefit of the doubt.
         let here = vendored.iter().any(|file| {
-            file == name || !file.ends_with(".tgz") || file.strip_prefix(name).is_some_and(|rest| rest.starts_with('-'))
+            file == name
+                || !file.ends_with(".tgz")
+                || file.strip_prefix(name).is_some_and(|rest| rest.starts_with('-'))
         });
         if !here {
             findings.push(

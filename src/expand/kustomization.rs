@@ -27,7 +27,10 @@ const FETCHED: &[&str] = &[
 /// What would run a program.
 const REFUSED: &[(&str, &str)] = &[
     ("helmCharts", "charts inside of a kustomization are not rendered"),
-    ("helmChartInflationGenerator", "charts inside of a kustomization are not rendered"),
+    (
+        "helmChartInflationGenerator",
+        "charts inside of a kustomization are not rendered",
+    ),
     ("helmGlobals", "charts inside of a kustomization are not rendered"),
 ];
 
@@ -77,7 +80,10 @@ pub(super) fn reach(checkout: &Checkout, folder: &RepoPath) -> Result<Reach, Exp
             let first = found.strings.len();
             strings(&document.root, &mut found.strings);
             for written in found.strings.iter().skip(first) {
-                for text in [Some(written.text.as_str()), written.text.split_once('=').map(|(_, file)| file)] {
+                for text in [
+                    Some(written.text.as_str()),
+                    written.text.split_once('=').map(|(_, file)| file),
+                ] {
                     let Some(target) = text.and_then(|text| folder.join(text).ok()) else {
                         continue;
                     };
@@ -111,8 +117,9 @@ fn refuse(checkout: &Checkout, folder: &RepoPath, mapping: &Mapping, findings: &
     for (key, why) in REFUSED {
         if let Some(item) = mapping.item(key) {
             findings.push(
-                Diagnostic::error(Code::RENDER_REFUSED, &item.key.span, format!("`{key}`: {why}"))
-                    .with_help("let an app of its own name the chart's folder, or commit what `helm template` prints"),
+                Diagnostic::error(Code::RENDER_REFUSED, &item.key.span, format!("`{key}`: {why}")).with_help(
+                    "let an app of its own name the chart's folder, or commit what `helm template` prints",
+                ),
             );
         }
     }
@@ -133,11 +140,16 @@ fn reference(checkout: &Checkout, folder: &RepoPath, text: &str, item: &Node) ->
         return None;
     }
     let target = folder.join(text);
-    if target.as_ref().is_ok_and(|target| matches!(checkout.stat(target), Ok(Some(_)))) {
+    if target
+        .as_ref()
+        .is_ok_and(|target| matches!(checkout.stat(target), Ok(Some(_))))
+    {
         return None;
     }
     let remote = text.contains("://")
-        || ["git::", "git@", "github.com", "gh:"].iter().any(|start| text.starts_with(start))
+        || ["git::", "git@", "github.com", "gh:"]
+            .iter()
+            .any(|start| text.starts_with(start))
         || text.contains("?ref=")
         || text.contains("//");
     if remote {
@@ -160,10 +172,12 @@ fn reference(checkout: &Checkout, folder: &RepoPath, text: &str, item: &Node) ->
 /// Every text of a tree, on one line and short enough to be a path.
 fn strings(node: &Node, found: &mut Vec<Written>) {
     match &node.value {
-        Value::String(text) if text.len() < 1024 && !text.is_empty() && !text.contains('\n') => found.push(Written {
-            text: text.clone(),
-            span: node.span.clone(),
-        }),
+        Value::String(text) if text.len() < 1024 && !text.is_empty() && !text.contains('\n') => {
+            found.push(Written {
+                text: text.clone(),
+                span: node.span.clone(),
+            })
+        }
         Value::Sequence(items) => items.iter().for_each(|item| strings(item, found)),
         Value::Mapping(mapping) => mapping.iter().for_each(|item| {
             found.push(Written {

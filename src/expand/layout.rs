@@ -54,8 +54,10 @@ impl Layout {
             },
         };
         for root in roots {
-            // The record of inputs: all of the folder counts.
-            checkout.tree_oid(root)?;
+            // The record of inputs: all of the folder counts. (A file counts by being read.)
+            if checkout.is_dir(root) {
+                checkout.tree_oid(root)?;
+            }
             walk.enter(root, root, 0)?;
         }
         Ok(walk.layout)
@@ -74,7 +76,11 @@ impl Layout {
 
     /// The YAML files.
     pub fn sources(&self) -> Vec<RepoPath> {
-        let yaml = |path: &&RepoPath| [".yaml", ".yml", ".json"].iter().any(|end| path.as_str().ends_with(end));
+        let yaml = |path: &&RepoPath| {
+            [".yaml", ".yml", ".json"]
+                .iter()
+                .any(|end| path.as_str().ends_with(end))
+        };
         self.files.keys().filter(yaml).cloned().collect()
     }
 
@@ -111,7 +117,10 @@ impl Layout {
 
 /// A folder that only its owner enters, and those above it.
 fn private(folder: &Path) -> std::io::Result<()> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
 }
 
 impl Walk<'_> {
@@ -132,9 +141,7 @@ impl Walk<'_> {
             return Err(refused.into());
         }
         for entry in listing.entries {
-            let inside = at
-                .join(&entry.name)
-                .map_err(crate::source::CheckoutError::from)?;
+            let inside = at.join(&entry.name).map_err(crate::source::CheckoutError::from)?;
             match entry.kind {
                 EntryKind::File => self.file(&entry.path, &inside, entry.oid)?,
                 EntryKind::Directory => self.enter(&entry.path, &inside, links)?,
@@ -164,7 +171,9 @@ impl Walk<'_> {
                 ),
             });
         }
-        self.layout.files.insert(at.clone(), (from.clone(), oid.unwrap_or(blob.oid)));
+        self.layout
+            .files
+            .insert(at.clone(), (from.clone(), oid.unwrap_or(blob.oid)));
         Ok(())
     }
 }

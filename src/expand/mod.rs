@@ -58,7 +58,7 @@ impl Default for Limits {
 }
 
 /// What a tool made of a folder.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rendered {
     /// What it printed, byte by byte. It may hold Secrets.
     #[serde(with = "cache::text")]
@@ -73,6 +73,17 @@ pub struct Rendered {
     pub by: By,
 }
 
+/// Without the output: it may hold Secrets.
+impl std::fmt::Debug for Rendered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rendered")
+            .field("renderer", &self.renderer)
+            .field("folder", &self.folder)
+            .field("bytes", &self.output.len())
+            .finish_non_exhaustive()
+    }
+}
+
 /// The two kinds of renderers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -81,6 +92,15 @@ pub enum By {
     Kustomize,
     /// Helm, whose output names its templates.
     Helm,
+}
+
+/// What is to be rendered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// The kustomization in this folder.
+    Kustomize(RepoPath),
+    /// A chart.
+    Helm(Chart),
 }
 
 /// A chart and how it is rendered.
@@ -104,16 +124,17 @@ pub struct Chart {
 #[derive(Debug)]
 pub struct Expander {
     tools: Tools,
-    cache: PathBuf,
+    cache: cache::Cache,
     limits: Limits,
 }
 
 impl Expander {
-    /// `path` is the caller's `PATH`; `cache` a private folder, made when needed. Nothing is run yet.
+    /// `path` is the caller's `PATH`; `cache` a private folder, made when needed. Nothing is run yet. What holds Secrets is
+    /// kept in memory only: keep the value as long as the program runs.
     pub fn new(path: impl Into<OsString>, cache: impl Into<PathBuf>) -> Self {
         Self {
             tools: Tools::new(path),
-            cache: cache.into(),
+            cache: cache::Cache::new(cache),
             limits: Limits::default(),
         }
     }
@@ -128,6 +149,14 @@ impl Expander {
     /// The tools, for `doctor`.
     pub fn tools(&self) -> &Tools {
         &self.tools
+    }
+
+    /// Renders one or the other.
+    pub async fn expand(&self, checkout: &Checkout, request: &Request) -> Result<Rendered, ExpandError> {
+        match request {
+            Request::Kustomize(folder) => self.kustomize(checkout, folder).await,
+            Request::Helm(chart) => self.helm(checkout, chart).await,
+        }
     }
 
     /// `kustomize build FOLDER`, or `kubectl kustomize FOLDER` where only that is there.
@@ -151,9 +180,16 @@ impl Expander {
         args.push("--load-restrictor".into());
         args.push("LoadRestrictionsRootOnly".into());
         args.push(path_argument(folder));
-        self.render(checkout, layout, tool, args, By::Kustomize, folder, |stderr, strings| {
-            blame::kustomize(stderr, folder, strings)
-        }, &reach.strings)
+        self.render(
+            checkout,
+            layout,
+            tool,
+            args,
+            By::Kustomize,
+            folder,
+            |stderr, strings| blame::kustomize(stderr, folder, strings),
+            &reach.strings,
+        )
         .await
     }
 
@@ -181,9 +217,16 @@ impl Expander {
             args.push("--values".into());
             args.push(path_argument(values));
         }
-        self.render(checkout, layout, tool, args, By::Helm, &chart.folder, |stderr, _| {
-            blame::helm(stderr, &chart.folder, &name)
-        }, &[])
+        self.render(
+            checkout,
+            layout,
+            tool,
+            args,
+            By::Helm,
+            &chart.folder,
+            |stderr, _| blame::helm(stderr, &chart.folder, &name),
+            &[],
+        )
         .await
     }
 
@@ -200,10 +243,10 @@ impl Expander {
         strings: &[kustomization::Written],
     ) -> Result<Rendered, ExpandError> {
         let key = cache::key(&tool.renderer(), &args, &layout.digest());
-        if let Some(known) = cache::read(&self.cache, &key).await {
+        if let Some(known) = self.cache.read(&key).await {
             return Ok(known);
         }
-        let (cache, view) = (self.cache.clone(), checkout.clone());
+        let (cache, view) = (self.cache.folder().to_owned(), checkout.clone());
         let sources = layout.sources();
         // The copy lives until the tool has ended, or until this future is dropped (which kills the tool first).
         let room = blocking(move || layout.write(&view, &cache)).await?;
@@ -224,7 +267,7 @@ impl Expander {
             sources,
             by,
         };
-        cache::write(&self.cache, &key, &rendered).await;
+        self.cache.write(&key, &rendered).await;
         Ok(rendered)
     }
 }
@@ -246,7 +289,10 @@ fn check_chart(checkout: &Checkout, chart: &Chart) -> Result<String, ExpandError
                 let root = documents.first().map(|document| &document.root);
                 let text = root.and_then(|root| root.get("name")?.as_str());
                 name = text.unwrap_or_default().to_owned();
-                findings.extend(root.map(|root| blame::dependencies(checkout, &chart.folder, root)).unwrap_or_default());
+                findings.extend(
+                    root.map(|root| blame::dependencies(checkout, &chart.folder, root))
+                        .unwrap_or_default(),
+                );
             }
             Ok(_) => {}
             Err(found) => findings.extend(found),

@@ -82,7 +82,8 @@ pub struct Tools {
 const VERSION_DEADLINE: Duration = Duration::from_secs(30);
 
 /// `$0` is the tool. Processor seconds, kilobytes of address space, blocks of 512 bytes.
-const LIMITED: &str = "ulimit -c 0; ulimit -t \"$1\"; ulimit -v \"$2\"; ulimit -f \"$3\"; shift 3; exec \"$0\" \"$@\"";
+const LIMITED: &str =
+    "ulimit -c 0; ulimit -t \"$1\"; ulimit -v \"$2\"; ulimit -f \"$3\"; shift 3; exec \"$0\" \"$@\"";
 
 impl Tools {
     /// The tools of `path`.
@@ -125,14 +126,24 @@ impl Tools {
         };
         // A tool that is missing is looked for again: it may be installed meanwhile.
         cell.get_or_try_init(async || {
-            let program = self.program(tool.name()).ok_or(ExpandError::ToolMissing { tool })?;
+            let program = self
+                .program(tool.name())
+                .ok_or(ExpandError::ToolMissing { tool })?;
             let args: &[&str] = match tool {
                 Tool::Kustomize => &["version"],
                 Tool::Kubectl => &["version", "--client", "-o", "json"],
                 Tool::Helm => &["version", "--template", "{{.Version}}"],
             };
-            let call = self.call(&program, args.iter().copied(), Path::new("/"), VERSION_DEADLINE, 65_536);
-            let printed = child::run(call).await.map_err(|error| failed(tool, &program, error, VERSION_DEADLINE))?;
+            let call = self.call(
+                &program,
+                args.iter().copied(),
+                Path::new("/"),
+                VERSION_DEADLINE,
+                65_536,
+            );
+            let printed = child::run(call)
+                .await
+                .map_err(|error| failed(tool, &program, error, VERSION_DEADLINE))?;
             let text = String::from_utf8_lossy(&printed.stdout);
             let version = match tool {
                 Tool::Kubectl => serde_json::from_str::<serde_json::Value>(&text)
@@ -144,7 +155,11 @@ impl Tools {
             if version.is_empty() {
                 return Err(ExpandError::ToolMissing { tool });
             }
-            Ok(Found { tool, program, version })
+            Ok(Found {
+                tool,
+                program,
+                version,
+            })
         })
         .await
         .cloned()
@@ -170,7 +185,13 @@ impl Tools {
         words.push((limits.files / 512).to_string().into());
         words.extend(args);
         let program = words.remove(0);
-        let mut call = self.call(program, words, &room.join(layout::ROOT), limits.deadline, limits.output);
+        let mut call = self.call(
+            program,
+            words,
+            &room.join(layout::ROOT),
+            limits.deadline,
+            limits.output,
+        );
         let home = room.join(layout::HOME);
         for name in [
             "HOME",
@@ -189,10 +210,17 @@ impl Tools {
         // No cluster: `lookup` of a template finds nothing, and there is nothing to find.
         call.env.push(("KUBECONFIG".into(), "/dev/null".into()));
         // The collector works before the limit on address space is felt.
-        call.env.push(("GOMEMLIMIT".into(), format!("{}MiB", limits.memory / 4 / (1 << 20)).into()));
+        call.env.push((
+            "GOMEMLIMIT".into(),
+            format!("{}MiB", limits.memory / 4 / (1 << 20)).into(),
+        ));
         child::run(call).await.map_err(|error| match error {
             CallError::OverCap => ExpandError::Limit {
-                what: format!("{} printed more than {} MiB", found.tool.name(), limits.output >> 20),
+                what: format!(
+                    "{} printed more than {} MiB",
+                    found.tool.name(),
+                    limits.output >> 20
+                ),
             },
             other => failed(found.tool, &found.program, other, limits.deadline),
         })

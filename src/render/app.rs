@@ -9,7 +9,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::document::Place;
+use crate::expand::{Chart, Request};
 use crate::names::{AppName, ServiceName};
+use crate::source::RepoPath;
 
 /// One folder of a source, deployed as one unit to one target.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +90,27 @@ impl AppKind {
             AppKind::Manifests { folder, files } => files.first().unwrap_or(folder).clone(),
             AppKind::Chart { folder, .. } if folder.is_empty() => "Chart.yaml".to_owned(),
             AppKind::Chart { folder, .. } => format!("{folder}/Chart.yaml"),
+        }
+    }
+
+    /// What must be rendered by a tool before [`manifests::expanded`](super::manifests::expanded) reads it; `None` for what
+    /// is read from the commit itself.
+    pub fn request(&self, app: &AppName, namespace: Option<&str>) -> Option<Request> {
+        match self {
+            AppKind::Compose { .. } | AppKind::Manifests { .. } => None,
+            AppKind::Kustomization { folder, .. } => RepoPath::parse(folder).ok().map(Request::Kustomize),
+            AppKind::Chart { folder, helm } => Some(Request::Helm(Chart {
+                folder: RepoPath::parse(folder).ok()?,
+                values: helm
+                    .values
+                    .iter()
+                    .filter_map(|file| RepoPath::parse(file).ok())
+                    .collect(),
+                release: helm.release.clone().unwrap_or_else(|| app.as_str().to_owned()),
+                namespace: namespace.unwrap_or("default").to_owned(),
+                kube_version: None,
+                api_versions: Vec::new(),
+            })),
         }
     }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use driftless::expand::{Chart, ExpandError, Expander, Limits, Rendered};
+use driftless::expand::{Chart, Cut, ExpandError, Expander, Limits, Rendered};
 use driftless::render::manifests;
 use driftless::source::{Checkout, RepoPath};
 
@@ -69,7 +69,11 @@ fn output(program: &str, dir: &Path, args: &[&str]) -> Vec<u8> {
         .stdin(Stdio::null())
         .output()
         .expect("the tool runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     output.stdout
 }
 
@@ -151,11 +155,16 @@ async fn a_kustomization_is_rendered_as_kustomize_renders_it_and_every_object_ha
         String::from_utf8_lossy(&rendered.output),
         String::from_utf8_lossy(&output("kustomize", &plain, &["build", "k8s/prod"]))
     );
-    assert!(rendered.renderer.starts_with("kustomize v5."), "{}", rendered.renderer);
+    assert!(
+        rendered.renderer.starts_with("kustomize v5."),
+        "{}",
+        rendered.renderer
+    );
     assert!(!rendered.sources.contains(&at("unrelated/huge.txt")));
     assert_eq!(room.rooms(), 0, "the copy is removed");
 
-    let read = manifests::expanded(&checkout, &rendered, Some("shop")).unwrap_or_else(|found| panic!("{found}"));
+    let read =
+        manifests::expanded(&checkout, &rendered, Some("shop")).unwrap_or_else(|found| panic!("{found}"));
     let places: Vec<String> = read
         .bundle
         .objects
@@ -171,7 +180,11 @@ async fn a_kustomization_is_rendered_as_kustomize_renders_it_and_every_object_ha
         ]
     );
     let deployment = &read.bundle.objects[2];
-    let field = |pointer: &str| read.places.field(&deployment.key, pointer).map(ToString::to_string);
+    let field = |pointer: &str| {
+        read.places
+            .field(&deployment.key, pointer)
+            .map(ToString::to_string)
+    };
     assert_eq!(field("/spec/replicas").as_deref(), Some("k8s/base/web.yaml:6:13"));
     // The kustomization sets the image: the line of the base would be wrong.
     assert_eq!(
@@ -184,7 +197,10 @@ async fn a_kustomization_is_rendered_as_kustomize_renders_it_and_every_object_ha
 }
 
 const CHART: &[(&str, &str)] = &[
-    ("charts/web/Chart.yaml", "apiVersion: v2\nname: shop-web\nversion: 1.0.0\n"),
+    (
+        "charts/web/Chart.yaml",
+        "apiVersion: v2\nname: shop-web\nversion: 1.0.0\n",
+    ),
     ("charts/web/values.yaml", "replicas: 1\nflag: 'yes'\n"),
     (
         "charts/web/templates/web.yaml",
@@ -215,12 +231,22 @@ async fn a_chart_is_rendered_as_helm_renders_it_and_every_object_has_its_templat
         .helm(&checkout, &chart("charts/web", &["env/prod.yaml"]))
         .await
         .unwrap_or_else(|error| panic!("{error}"));
-    let args = ["template", "blue", "charts/web", "--namespace", "shop", "--include-crds", "-f", "env/prod.yaml"];
+    let args = [
+        "template",
+        "blue",
+        "charts/web",
+        "--namespace",
+        "shop",
+        "--include-crds",
+        "-f",
+        "env/prod.yaml",
+    ];
     assert_eq!(
         String::from_utf8_lossy(&rendered.output),
         String::from_utf8_lossy(&output("helm", &plain, &args))
     );
-    let read = manifests::expanded(&checkout, &rendered, Some("shop")).unwrap_or_else(|found| panic!("{found}"));
+    let read =
+        manifests::expanded(&checkout, &rendered, Some("shop")).unwrap_or_else(|found| panic!("{found}"));
     let objects: Vec<String> = read
         .bundle
         .objects
@@ -246,7 +272,11 @@ async fn a_chart_is_rendered_as_helm_renders_it_and_every_object_has_its_templat
     );
     assert_eq!(read.bundle.objects[2].value["spec"]["replicas"], 5);
     assert_eq!(read.bundle.objects[0].value["data"]["found"], "{}");
-    assert!(read.warnings.to_string().contains("Pod/test is left out"), "{}", read.warnings);
+    assert!(
+        read.warnings.to_string().contains("Pod/test is left out"),
+        "{}",
+        read.warnings
+    );
 }
 
 #[tokio::test]
@@ -254,7 +284,10 @@ async fn the_same_inputs_are_rendered_once_and_another_file_of_the_repository_is
     let room = Room::new();
     let expander = room.expander();
     let checkout = Checkout::in_memory(OVERLAY.iter().copied());
-    let first = expander.kustomize(&checkout, &at("k8s/prod")).await.expect("rendered");
+    let first = expander
+        .kustomize(&checkout, &at("k8s/base"))
+        .await
+        .expect("rendered");
     let entries = || {
         std::fs::read_dir(room.folder.path().join("cache"))
             .expect("the cache")
@@ -264,16 +297,58 @@ async fn the_same_inputs_are_rendered_once_and_another_file_of_the_repository_is
     let mut other: Vec<(&str, &str)> = OVERLAY.to_vec();
     other.push(("README.md", "changed"));
     let again = expander
-        .kustomize(&Checkout::in_memory(other.iter().copied()), &at("k8s/prod"))
+        .kustomize(&Checkout::in_memory(other.iter().copied()), &at("k8s/base"))
         .await
         .expect("rendered");
     assert_eq!((first, entries()), (again, 1));
-    other.push(("k8s/prod/app.conf", "listen = 81\n"));
+    let more = DEPLOYMENT.replace("web:1", "web:2");
+    other.push(("k8s/base/web.yaml", &more));
     expander
-        .kustomize(&Checkout::in_memory(other), &at("k8s/prod"))
+        .kustomize(&Checkout::in_memory(other), &at("k8s/base"))
         .await
         .expect("rendered");
     assert_eq!(entries(), 2);
+}
+
+#[tokio::test]
+async fn what_holds_secrets_is_rendered_once_and_not_written_down() {
+    let room = Room::new();
+    let bin = room.folder.path().join("bin");
+    std::fs::create_dir(&bin).expect("a folder");
+    for (name, program) in [
+        ("sh", PathBuf::from("/bin/sh")),
+        ("real", Cluster::tool("kustomize")),
+    ] {
+        std::os::unix::fs::symlink(program, bin.join(name)).expect("a link");
+    }
+    let runs = room.folder.path().join("runs");
+    std::fs::write(
+        bin.join("kustomize"),
+        format!("#!/bin/sh\necho \"$1\" >> {}\nexec real \"$@\"\n", runs.display()),
+    )
+    .expect("a file");
+    std::fs::set_permissions(
+        bin.join("kustomize"),
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )
+    .expect("mode");
+    let expander = Expander::new(&bin, room.folder.path().join("cache"));
+    let checkout = Checkout::in_memory(OVERLAY.iter().copied());
+    let first = expander
+        .kustomize(&checkout, &at("k8s/prod"))
+        .await
+        .expect("rendered");
+    let again = expander
+        .kustomize(&checkout, &at("k8s/prod"))
+        .await
+        .expect("rendered");
+    assert_eq!(first, again);
+    assert!(String::from_utf8_lossy(&first.output).contains("canary"));
+    assert_eq!(std::fs::read_to_string(&runs).expect("runs"), "version\nbuild\n");
+    let left = std::fs::read_dir(room.folder.path().join("cache"))
+        .expect("the cache")
+        .count();
+    assert_eq!(left, 0);
 }
 
 #[tokio::test]
@@ -288,8 +363,18 @@ async fn kubectl_renders_where_kustomize_is_missing_and_a_missing_tool_is_named(
     let expander = Expander::new(&only, room.folder.path().join("cache"));
     let error = expander.kustomize(&checkout, &at("k8s/prod")).await;
     let text = shown(error);
-    assert!(text.contains("E0820") && text.contains("kustomize is not installed") && text.contains("install"), "{text}");
-    let text = shown(expander.helm(&Checkout::in_memory(CHART.iter().copied()), &chart("charts/web", &[])).await);
+    assert!(
+        text.contains("E0820") && text.contains("kustomize is not installed") && text.contains("install"),
+        "{text}"
+    );
+    let text = shown(
+        expander
+            .helm(
+                &Checkout::in_memory(CHART.iter().copied()),
+                &chart("charts/web", &[]),
+            )
+            .await,
+    );
     assert!(text.contains("helm is not installed"), "{text}");
     std::os::unix::fs::symlink(Cluster::tool("kubectl"), only.join("kubectl")).expect("a link");
     let rendered = expander
@@ -304,17 +389,49 @@ async fn what_leads_out_of_the_commit_or_runs_a_program_is_refused() {
     let room = Room::new();
     let expander = room.expander();
     for (kustomization, code, message) in [
-        ("resources: [../../../etc/passwd]", "E0230", "k8s/kustomization.yaml:1:13: path outside the repository"),
+        (
+            "resources: [../../../etc/passwd]",
+            "E0230",
+            "k8s/kustomization.yaml:1:13: path outside the repository",
+        ),
         ("resources: [/etc/passwd]", "E0230", "path outside the repository"),
-        ("resources: ['https://example.com/x.yaml']", "E0822", "k8s/kustomization.yaml:1:13"),
-        ("resources: ['git::https://example.com/x']", "E0822", "refers to the network"),
-        ("resources: ['github.com/acme/x?ref=main']", "E0822", "refers to the network"),
-        ("bases: ['git@github.com:acme/x']", "E0822", "refers to the network"),
+        (
+            "resources: ['https://example.com/x.yaml']",
+            "E0822",
+            "k8s/kustomization.yaml:1:13",
+        ),
+        (
+            "resources: ['git::https://example.com/x']",
+            "E0822",
+            "refers to the network",
+        ),
+        (
+            "resources: ['github.com/acme/x?ref=main']",
+            "E0822",
+            "refers to the network",
+        ),
+        (
+            "bases: ['git@github.com:acme/x']",
+            "E0822",
+            "refers to the network",
+        ),
         ("helmCharts: [{name: x}]", "E0823", "`helmCharts`"),
         ("generators: [exec.yaml]", "E0823", "k8s/kustomization.yaml"),
-        ("configMapGenerator: [{name: x, files: [../../../etc/passwd]}]", "E0593", "kustomize:"),
-        ("resources: [nope.yaml]", "E0593", "k8s/kustomization.yaml:1:13: kustomize: accumulating"),
-        ("resorces: [web.yaml]", "E0593", "k8s/kustomization.yaml:1:1: kustomize: invalid Kustomization"),
+        (
+            "configMapGenerator: [{name: x, files: [../../../etc/passwd]}]",
+            "E0593",
+            "kustomize:",
+        ),
+        (
+            "resources: [nope.yaml]",
+            "E0593",
+            "k8s/kustomization.yaml:1:13: kustomize: accumulating",
+        ),
+        (
+            "resorces: [web.yaml]",
+            "E0593",
+            "k8s/kustomization.yaml:1:1: kustomize: invalid Kustomization",
+        ),
         ("resources: [", "E0101", "k8s/kustomization.yaml"),
     ] {
         let files = [
@@ -327,7 +444,10 @@ async fn what_leads_out_of_the_commit_or_runs_a_program_is_refused() {
             ("k8s/run.sh", "#!/bin/sh\ntouch /tmp/driftless-escaped\n"),
         ];
         let text = shown(expander.kustomize(&Checkout::in_memory(files), &at("k8s")).await);
-        assert!(text.contains(code) && text.contains(message), "{kustomization}\n{text}");
+        assert!(
+            text.contains(code) && text.contains(message),
+            "{kustomization}\n{text}"
+        );
         assert!(!text.contains("room-"), "the copy's folder is not shown: {text}");
     }
     assert!(!Path::new("/tmp/driftless-escaped").exists());
@@ -344,11 +464,16 @@ async fn what_leads_out_of_the_commit_or_runs_a_program_is_refused() {
 async fn a_link_inside_the_repository_is_followed() {
     let room = Room::new();
     let checkout = Checkout::in_memory_with_links(
-        [("k8s/kustomization.yaml", "resources: [x.yaml, more]"), ("shared/web.yaml", DEPLOYMENT), (
-            "parts/more/kustomization.yaml",
-            "configMapGenerator: [{name: x}]",
-        )],
-        [("k8s/x.yaml", "../shared/web.yaml"), ("k8s/more", "../parts/more"), ("k8s/round", ".")],
+        [
+            ("k8s/kustomization.yaml", "resources: [x.yaml, more]"),
+            ("shared/web.yaml", DEPLOYMENT),
+            ("parts/more/kustomization.yaml", "configMapGenerator: [{name: x}]"),
+        ],
+        [
+            ("k8s/x.yaml", "../shared/web.yaml"),
+            ("k8s/more", "../parts/more"),
+            ("k8s/round", "."),
+        ],
     );
     let rendered = room
         .expander()
@@ -356,7 +481,10 @@ async fn a_link_inside_the_repository_is_followed() {
         .await
         .unwrap_or_else(|error| panic!("{error}"));
     let text = String::from_utf8_lossy(&rendered.output).into_owned();
-    assert!(text.contains("name: web") && text.contains("kind: ConfigMap"), "{text}");
+    assert!(
+        text.contains("name: web") && text.contains("kind: ConfigMap"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -364,10 +492,30 @@ async fn mistakes_of_a_chart_name_the_file_and_the_line() {
     let room = Room::new();
     let expander = room.expander();
     for (file, content, code, message) in [
-        ("charts/web/templates/web.yaml", "a: 1\nb: {{ .Values.x.y }}\n", "E0593", "charts/web/templates/web.yaml:2:14: helm: template: shop-web"),
-        ("charts/web/templates/web.yaml", "a: 1\nb: {{ if }}\n", "E0593", "charts/web/templates/web.yaml:2: helm: parse error"),
-        ("charts/web/templates/web.yaml", "a: 1\n b: [\n", "E0593", "charts/web/templates/web.yaml: helm: YAML parse error"),
-        ("charts/web/templates/web.yaml", "{{ fail \"no such thing\" }}", "E0593", "charts/web/templates/web.yaml:1:4: helm: execution error"),
+        (
+            "charts/web/templates/web.yaml",
+            "a: 1\nb: {{ .Values.x.y }}\n",
+            "E0593",
+            "charts/web/templates/web.yaml:2:14: helm: template: shop-web",
+        ),
+        (
+            "charts/web/templates/web.yaml",
+            "a: 1\nb: {{ if }}\n",
+            "E0593",
+            "charts/web/templates/web.yaml:2: helm: parse error",
+        ),
+        (
+            "charts/web/templates/web.yaml",
+            "a: 1\n b: [\n",
+            "E0593",
+            "charts/web/templates/web.yaml: helm: YAML parse error",
+        ),
+        (
+            "charts/web/templates/web.yaml",
+            "{{ fail \"no such thing\" }}",
+            "E0593",
+            "charts/web/templates/web.yaml:1:4: helm: execution error",
+        ),
         ("env/prod.yaml", "a: 1\n b: [\n", "E0101", "env/prod.yaml:2"),
         (
             "charts/web/Chart.yaml",
@@ -380,7 +528,11 @@ async fn mistakes_of_a_chart_name_the_file_and_the_line() {
         files.retain(|(path, _)| *path != file);
         files.push((file, content));
         let checkout = Checkout::in_memory(files);
-        let text = shown(expander.helm(&checkout, &chart("charts/web", &["env/prod.yaml"])).await);
+        let text = shown(
+            expander
+                .helm(&checkout, &chart("charts/web", &["env/prod.yaml"]))
+                .await,
+        );
         assert!(text.contains(code) && text.contains(message), "{content}\n{text}");
     }
 }
@@ -395,7 +547,11 @@ async fn a_renderer_that_takes_too_long_or_says_too_much_is_ended() {
     }
     let script = |text: &str| {
         let file = bin.join("kustomize");
-        std::fs::write(&file, format!("#!/bin/sh\n[ \"$1\" = version ] && echo v0 && exit\n{text}\n")).expect("a file");
+        std::fs::write(
+            &file,
+            format!("#!/bin/sh\n[ \"$1\" = version ] && echo v0 && exit\n{text}\n"),
+        )
+        .expect("a file");
         std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("mode");
     };
     let checkout = Checkout::in_memory(OVERLAY.iter().copied());
@@ -408,19 +564,38 @@ async fn a_renderer_that_takes_too_long_or_says_too_much_is_ended() {
     let start = Instant::now();
     script("sleep 600 & wait");
     let text = shown(expander().kustomize(&checkout, &at("k8s/prod")).await);
-    assert!(text.contains("E0824") && text.contains("not done after 1 s"), "{text}");
+    assert!(
+        text.contains("E0824") && text.contains("not done after 1 s"),
+        "{text}"
+    );
     script("yes");
     let text = shown(expander().kustomize(&checkout, &at("k8s/prod")).await);
-    assert!(text.contains("E0824") && text.contains("printed more than 1 MiB"), "{text}");
+    assert!(
+        text.contains("E0824") && text.contains("printed more than 1 MiB"),
+        "{text}"
+    );
     assert!(start.elapsed() < Duration::from_secs(60));
-    // What the child sees: nothing of this process, its homes in the room, no network, limits.
-    script("set >&2; ulimit -a >&2; exit 1");
+    // What the child sees: nothing of this process, its homes in the room, no network where the machine can cut it, limits.
+    script(
+        "{ set; echo limits $(ulimit -t) $(ulimit -v); while read line; do echo \"net $line\"; done < /proc/net/dev; } >&2; exit 1",
+    );
     let error = expander().kustomize(&checkout, &at("k8s/prod")).await;
     let text = match error {
         Err(ExpandError::Findings(found)) => found.render(false, 400),
         other => panic!("{other:?}"),
     };
     assert!(text.contains("HOME='/home'") && !text.contains("CARGO"), "{text}");
+    assert!(text.contains("limits 1 4194304"), "{text}");
+    if expander().tools().cut().await != Cut::Not {
+        let interfaces = text
+            .lines()
+            .filter(|line| line.contains("net ") && line.contains(": "))
+            .count();
+        assert!(
+            text.contains("net lo:") && interfaces == 1,
+            "only the loopback: {text}"
+        );
+    }
     let small = Limits { count: 2, ..limits };
     let text = shown(
         Expander::new(path(), room.folder.path().join("cache"))
@@ -437,7 +612,20 @@ fn plain_manifests_are_read_as_kubectl_reads_them() {
     let text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x, annotations: {a: b}}\nspec:\n  a: [yes, No, on, OFF, y, N, 'yes', true, True, tRue]\n  b: [0644, 08, 0o644, 1_000, 0x1F, 0b11, 1:30, 1.0, 1e3, .5, -0, +1, 123456789012345678]\n  c: [2001-12-14, 2001-12-14t21:59:43.10-05:00, ~, null, Null, '', .inf.x]\n  n: key\n  anchors: &a {x: 1}\n  merged: {<<: *a, z: 2}\n  block: |\n    yes\n    0644\n  folded: >-\n    a\n    b\n";
     let room = Room::new();
     let plain = room.write(&[("x.yaml", text)]);
-    let theirs = output("kubectl", &plain, &["annotate", "--local", "-o", "json", "-f", "x.yaml", "a=b", "--overwrite"]);
+    let theirs = output(
+        "kubectl",
+        &plain,
+        &[
+            "annotate",
+            "--local",
+            "-o",
+            "json",
+            "-f",
+            "x.yaml",
+            "a=b",
+            "--overwrite",
+        ],
+    );
     let theirs: serde_json::Value = serde_json::from_slice(&theirs).expect("JSON");
     let read = manifests::read([("x.yaml", text.as_bytes())], None).unwrap_or_else(|found| panic!("{found}"));
     assert_eq!(read.bundle.objects[0].value["spec"], theirs["spec"]);

@@ -7,6 +7,8 @@
 //! kustomize's output an object is known by its kind and name (prefixes, suffixes and hashes allowed for), and a field is
 //! taken for the source's where it has the same value there; what a patch changed is shown at the object's place.
 
+use std::collections::BTreeSet;
+
 use super::{Origins, Read, flatten, read_rendered};
 use crate::document::{self, Budget, Diagnostics, Dialect, File, Node, Place, Span};
 use crate::expand::{By, Rendered};
@@ -90,6 +92,8 @@ struct Source {
     name: String,
     span: Span,
     node: Node,
+    /// Whether a kustomization lists its file as a resource: a patch has the looks of what it patches.
+    resource: bool,
 }
 
 struct Sources {
@@ -101,6 +105,7 @@ impl Sources {
     fn of(checkout: &Checkout, rendered: &Rendered) -> Self {
         let mut all = Vec::new();
         let mut own = None;
+        let mut resources = BTreeSet::new();
         for path in &rendered.sources {
             let kustomization = crate::render::discover::KUSTOMIZATIONS
                 .iter()
@@ -118,6 +123,14 @@ impl Sources {
             for document in &documents {
                 if kustomization {
                     generated(&document.root, &mut all);
+                    let folder = path.parent().unwrap_or_else(RepoPath::root);
+                    let listed = document.root.get("resources").and_then(Node::as_sequence);
+                    resources.extend(
+                        listed
+                            .unwrap_or_default()
+                            .iter()
+                            .filter_map(|item| folder.join(item.as_str()?).ok()),
+                    );
                     continue;
                 }
                 for item in flatten::objects(&document.root, &mut Diagnostics::new()) {
@@ -125,6 +138,13 @@ impl Sources {
                 }
             }
         }
+        for source in &mut all {
+            source.resource |= resources
+                .iter()
+                .any(|path| path.as_str() == source.span.file().name());
+        }
+        // Stable: the first of two files keeps its turn.
+        all.sort_by_key(|source| !source.resource);
         Self {
             kustomization: own.unwrap_or_else(|| whole(&rendered.folder)),
             all,
@@ -133,18 +153,22 @@ impl Sources {
 
     fn find(&self, key: &ObjectKey) -> Option<&Source> {
         let same = |source: &&Source| source.group == *key.group && source.kind == *key.kind;
-        let exact = self.all.iter().filter(same).find(|source| source.name == *key.name);
+        let exact = self
+            .all
+            .iter()
+            .filter(same)
+            .find(|source| source.name == *key.name);
         exact.or_else(|| {
             self.all
                 .iter()
                 .filter(same)
                 .filter(|source| key.name.contains(source.name.as_str()))
-                .max_by_key(|source| source.name.len())
+                .max_by_key(|source| (source.resource, source.name.len()))
         })
     }
 }
 
-/// An object of a file. A patch has the same looks, and names its object too; the first file by name wins.
+/// An object of a file.
 fn source(node: &Node) -> Option<Source> {
     let version = node.get("apiVersion")?.as_str()?;
     Some(Source {
@@ -153,6 +177,7 @@ fn source(node: &Node) -> Option<Source> {
         name: node.get("metadata")?.get("name")?.as_str()?.to_owned(),
         span: node.span.clone(),
         node: node.clone(),
+        resource: false,
     })
 }
 
@@ -167,6 +192,7 @@ fn generated(root: &Node, all: &mut Vec<Source>) {
                     name: name.to_owned(),
                     span: item.span.clone(),
                     node: item.clone(),
+                    resource: true,
                 });
             }
         }
