@@ -175,7 +175,7 @@ fn an_object_declared_twice_shows_both_places() {
     .expect_err("twice");
     let shown = found.render(false, 120);
     assert!(
-        shown.contains("E0802") && shown.contains("k8s/b.yaml:3") && shown.contains("k8s/a.yaml:3"),
+        shown.contains("E0591") && shown.contains("k8s/b.yaml:3") && shown.contains("k8s/a.yaml:3"),
         "{shown}"
     );
     let other = bundle(&[
