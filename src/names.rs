@@ -148,7 +148,11 @@ impl ServiceName {
 
     /// The thing of a plan that it is: `service/api`, or the object itself.
     pub fn resource(&self) -> ResourceKey {
-        let kind = if self.is_object() { Kind::Object } else { Kind::Service };
+        let kind = if self.is_object() {
+            Kind::Object
+        } else {
+            Kind::Service
+        };
         ResourceKey::new(kind, self.0.clone())
     }
 

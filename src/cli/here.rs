@@ -6,8 +6,11 @@ use std::path::Path;
 
 use super::Context;
 use super::error::CommandError;
+use super::place::expander;
 use super::session::{block_on, open_source, operator_inputs, read_env, settings, source_setting};
+use crate::document::Diagnostics;
 use crate::engine::Snapshot;
+use crate::engine::snapshot::expand;
 use crate::render::{App, Inputs};
 use crate::settings::Settings;
 use crate::source::GitSource;
@@ -65,6 +68,18 @@ pub fn inputs(
     }
     inputs.untracked_env = root.is_some_and(|root| root.join(&app.path).join(".env").is_file());
     Ok(inputs)
+}
+
+/// The inputs with what kustomize or Helm made of the app.
+pub fn expanded(
+    context: &Context,
+    settings: &Settings,
+    snapshot: &Snapshot,
+    app: &App,
+    inputs: Inputs,
+) -> Result<Result<Inputs, Diagnostics>, CommandError> {
+    let expander = expander(&context.environment, settings);
+    block_on(async { Ok(expand(&snapshot.checkout, app, &expander, inputs).await) })
 }
 
 /// The app with `--profile` added.

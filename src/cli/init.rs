@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::Context;
 use super::error::CommandError;
-use super::here::{Here, inputs};
+use super::here::{Here, expanded, inputs};
 use super::table::{Cell, Table, cell, column};
 use crate::document::Diagnostics;
 use crate::engine::Snapshot;
@@ -45,8 +45,15 @@ pub fn run(args: Args, context: &mut Context) -> Result<Exit, CommandError> {
     let mut problems = Diagnostics::new();
     for app in &snapshot.discovery.apps {
         let inputs = inputs(context, &settings, app, source.local_root())?;
-        let (services, remark) = match snapshot.desired(app, &inputs) {
-            Ok(desired) => (desired.project.services.len().to_string(), String::new()),
+        let expanded = expanded(context, &settings, &snapshot, app, inputs)?;
+        let (services, remark) = match expanded.and_then(|inputs| snapshot.desired(app, &inputs)) {
+            Ok(desired) => {
+                let count = desired
+                    .bundle
+                    .as_ref()
+                    .map_or(desired.project.services.len(), |bundle| bundle.objects.len());
+                (count.to_string(), String::new())
+            }
             Err(found) => {
                 let first = found.iter().next().map(ToString::to_string).unwrap_or_default();
                 problems.extend(found);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::environment::Environment;
 use crate::clock::SystemClock;
+use crate::expand::Expander;
 use crate::live::docker::credentials::Credentials as RegistryCredentials;
 use crate::live::docker::endpoint::{self, DiskFiles, DockerEnv, Endpoint, EndpointError};
 use crate::live::docker::target::DockerTarget;
@@ -134,4 +135,14 @@ pub fn kubeconfigs(environment: &Environment) -> Vec<PathBuf> {
     let own = environment.home().map(|home| home.join(".kube/config"));
     let in_pod = environment.text("KUBERNETES_SERVICE_HOST").is_some();
     own.filter(|path| !in_pod || path.exists()).into_iter().collect()
+}
+
+/// What runs kustomize and Helm, found on the caller's `PATH`; what they print is kept in the state folder.
+pub fn expander(environment: &Environment, settings: &Settings) -> Expander {
+    let path = environment
+        .variables()
+        .find(|(name, _)| *name == "PATH")
+        .map(|(_, value)| value.clone())
+        .unwrap_or_default();
+    Expander::new(path, settings.state.value.join("rendered"))
 }

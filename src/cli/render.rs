@@ -5,7 +5,7 @@ use clap::Args as ClapArgs;
 use super::Context;
 use super::args::Format;
 use super::error::CommandError;
-use super::here::{Here, inputs, with_profiles};
+use super::here::{Here, expanded, inputs, with_profiles};
 use super::output::no_markdown;
 use crate::render::{bundle_yaml, compose_yaml};
 use crate::report::Exit;
@@ -27,6 +27,7 @@ pub fn run(args: Args, context: &mut Context) -> Result<Exit, CommandError> {
     let here = Here::read(context)?;
     let app = with_profiles(context, here.app(&args.app)?);
     let inputs = inputs(context, &here.settings, &app, here.source.local_root())?;
+    let inputs = expanded(context, &here.settings, &here.snapshot, &app, inputs)??;
     let desired = here.snapshot.desired(&app, &inputs)?;
     for warning in &desired.warnings {
         let place = warning

@@ -13,7 +13,7 @@ use clap::Args as ClapArgs;
 use tokio::time::Instant;
 
 use super::args::{ProgressForm, duration};
-use super::place::{Finder, kubeconfigs};
+use super::place::{Finder, expander, kubeconfigs};
 use super::progress::Listener;
 use super::session::{
     block_on, docker_env, open_source, operator_inputs, read_env, registry_credentials, settings_with,
@@ -23,6 +23,7 @@ use super::{CommandError, Context};
 use crate::clock::{Clock as _, SystemClock};
 use crate::engine::shutdown::listening;
 use crate::engine::{Followed, Operator, Stop, SuperviseError, Supervisor, World};
+use crate::expand::Expander;
 use crate::gate::Permit;
 use crate::history::{Opening, Store};
 use crate::live::docker::credentials::Credentials;
@@ -98,6 +99,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CommandError> {
         let credentials = registry_credentials(context, &env);
         let folder = &context.environment.folder;
         let operator = Arc::new(Configured {
+            expander: expander(&context.environment, &settings),
             settings,
             env,
             credentials,
@@ -146,6 +148,7 @@ struct Configured {
     env: DockerEnv,
     credentials: Credentials,
     env_files: Vec<PathBuf>,
+    expander: Expander,
     kubeconfigs: Vec<PathBuf>,
     /// By the target's name and whether the app goes to a cluster, and since when.
     connected: Mutex<BTreeMap<(Option<String>, bool), Connection>>,
@@ -253,6 +256,10 @@ impl Operator for Configured {
             inputs.untracked_env = root.join(&app.path).join(".env").is_file();
         }
         Ok(inputs)
+    }
+
+    fn expander(&self) -> &Expander {
+        &self.expander
     }
 
     fn permit(&self, app: &AppName) -> Permit {

@@ -16,10 +16,12 @@ use tokio_util::sync::CancellationToken;
 use super::Context;
 use super::args::{LogFormat, Prune};
 use super::error::CommandError;
-use super::place::{Finder, Place, kubeconfigs};
+use super::place::{Finder, Place, expander, kubeconfigs};
 use super::progress::Listener;
 use crate::clock::{Clock as _, SystemClock};
+use crate::engine::snapshot::expand;
 use crate::engine::{Options, ReadError, Snapshot, Turn, World};
+use crate::expand::Expander;
 use crate::gate::Permit;
 use crate::history::{Opening, Store, StoreError, StoreErrorKind};
 use crate::live::Reach;
@@ -59,6 +61,7 @@ pub struct Session {
     env_files: Vec<PathBuf>,
     profiles: Vec<String>,
     kubeconfigs: Vec<PathBuf>,
+    expander: Expander,
     connected: std::sync::Mutex<BTreeMap<String, Reach>>,
     ahead: tokio::sync::Mutex<Option<Ahead>>,
     /// A store that lives only as long as this command, where there is none to read.
@@ -354,6 +357,7 @@ impl Session {
         };
         let env = docker_env(context);
         let credentials = registry_credentials(context, &env);
+        let expander = expander(&context.environment, &settings);
         Ok(Self {
             settings,
             world,
@@ -373,6 +377,7 @@ impl Session {
                 .collect(),
             profiles: context.global.profile.clone(),
             kubeconfigs: kubeconfigs(&context.environment),
+            expander,
             connected: std::sync::Mutex::new(BTreeMap::new()),
             ahead: tokio::sync::Mutex::default(),
             _temporary: temporary,
@@ -521,10 +526,16 @@ impl Session {
         Ok(inputs)
     }
 
+    /// The inputs with what kustomize or Helm made of the app.
+    pub async fn expand(&self, app: &App, inputs: Inputs) -> Result<Inputs, CommandError> {
+        Ok(expand(&self.snapshot.checkout, app, &self.expander, inputs).await?)
+    }
+
     /// A turn for an app.
     pub async fn turn(&self, app: &App, verb: &str, options: Options) -> Result<Turn, CommandError> {
         let inputs = self.inputs(app)?;
         // Rendered before the engine is asked: a wrong manifest is said even where no engine answers.
+        let inputs = self.expand(app, inputs).await?;
         let desired = self.snapshot.desired(app, &inputs)?;
         Ok(Turn {
             key: desired.key.clone(),

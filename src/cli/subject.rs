@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use super::error::CommandError;
 use super::session::Session;
+use crate::document::Diagnostics;
 use crate::engine::look::desired_of;
 use crate::engine::{Commit, Options, Turn};
 use crate::history::{AppState, StoreError};
 use crate::names::{AppKey, AppName};
 use crate::release::Record;
-use crate::render::App;
 use crate::render::app::{AppKind, Rules};
+use crate::render::{App, Desired};
 use crate::report::{Exit, Trigger};
 
 /// One app that a verb is about.
@@ -176,10 +177,7 @@ impl Session {
         options: Options,
     ) -> Result<Turn, CommandError> {
         let broken = match &subject.git {
-            InGit::Yes => match self
-                .inputs(&subject.app)
-                .map(|inputs| self.snapshot.desired(&subject.app, &inputs))
-            {
+            InGit::Yes => match self.rendered(&subject.app).await {
                 Ok(Ok(_)) => return self.turn(&subject.app, verb, options).await,
                 Ok(Err(found)) => Some(CommandError::from(found)),
                 Err(error) => Some(error),
@@ -198,6 +196,12 @@ impl Session {
             )),
             (Err(error), _) => Err(error),
         }
+    }
+
+    /// What Git wants of an app, or why that can't be said.
+    async fn rendered(&self, app: &App) -> Result<Result<Desired, Diagnostics>, CommandError> {
+        let inputs = self.expand(app, self.inputs(app)?).await?;
+        Ok(self.snapshot.desired(app, &inputs))
     }
 
     /// A turn towards what an app's newest stored release was; `None` if there is none.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::Context;
 use super::error::{CommandError, finding};
-use super::here::{inputs, with_profiles};
+use super::here::{expanded, inputs, with_profiles};
 use super::session::settings;
 use crate::document::{Code, Diagnostic, Diagnostics, Severity};
 use crate::engine::{ReadError, Snapshot};
@@ -81,7 +81,8 @@ pub fn run(args: Args, context: &mut Context) -> Result<Exit, CommandError> {
                 checked.push(app.name.to_string());
                 let app = with_profiles(context, app);
                 let inputs = inputs(context, &settings, &app, Some(&folder))?;
-                match snapshot.desired(&app, &inputs) {
+                let expanded = expanded(context, &settings, &snapshot, &app, inputs)?;
+                match expanded.and_then(|inputs| snapshot.desired(&app, &inputs)) {
                     Ok(desired) => warn(&desired.warnings, context),
                     Err(errors) => found.extend(errors),
                 }

@@ -19,7 +19,7 @@ use crate::report::{Failure, Stage};
 use crate::source::{self, GitSource, Movement, Source as _, Watch};
 
 use super::schedule;
-use super::snapshot::{ReadError, Snapshot};
+use super::snapshot::{ReadError, Snapshot, expand};
 use super::supervisor::{Operator, Pace};
 use super::world::Commit;
 
@@ -378,15 +378,25 @@ fn render_all(
             }
             changed = true;
             let view = snapshot.checkout.recording();
-            let result = render::render(
+            // This is a blocking thread: the renderer's child is waited for here.
+            let expanded = tokio::runtime::Handle::current().block_on(expand(
                 &view,
                 app,
-                &given,
-                snapshot.key(app),
-                snapshot.commit.revision.clone(),
-            )
-            .map(Arc::new)
-            .map_err(|diagnostics| of_diagnostics(&diagnostics));
+                operator.expander(),
+                given.clone(),
+            ));
+            let result = expanded
+                .and_then(|inputs| {
+                    render::render(
+                        &view,
+                        app,
+                        &inputs,
+                        snapshot.key(app),
+                        snapshot.commit.revision.clone(),
+                    )
+                })
+                .map(Arc::new)
+                .map_err(|diagnostics| of_diagnostics(&diagnostics));
             Rendered {
                 app: app.clone(),
                 result,

@@ -25,8 +25,8 @@ use crate::report::End;
 use crate::settle::{self, Objects, Settled, Timers, Watched};
 
 use super::look::LookError;
-use super::stand::ServiceStand;
 use super::stage::{Bench, Passed};
+use super::stand::ServiceStand;
 use super::world::{Turn, World};
 
 /// Kinds that are what they are once they are there: nobody has to watch them.

@@ -11,11 +11,13 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use crate::document::Diagnostics;
+use crate::expand::{Chart, Expander};
 use crate::live::Reach;
 use crate::names::{AppKey, AppName, NameError, Revision, SourceId};
+use crate::render::app::AppKind;
 use crate::render::{self, App, Broken, Desired, Discovery, Inputs};
 use crate::report::Trigger;
-use crate::source::{Checkout, CheckoutError, GitSource, Source as _, SourceError, Uncommitted};
+use crate::source::{Checkout, CheckoutError, GitSource, RepoPath, Source as _, SourceError, Uncommitted};
 
 use super::world::{Commit, Options, Turn};
 
@@ -49,6 +51,48 @@ impl From<SourceError> for ReadError {
     fn from(error: SourceError) -> Self {
         ReadError::Source(Box::new(error))
     }
+}
+
+/// Runs the external renderer that an app needs, and adds what it printed to the inputs.
+pub async fn expand(
+    checkout: &Checkout,
+    app: &App,
+    expander: &Expander,
+    inputs: Inputs,
+) -> Result<Inputs, Diagnostics> {
+    let path = |text: &str| RepoPath::parse(text).map_err(CheckoutError::from);
+    let rendered = match &app.kind {
+        AppKind::Compose { .. } | AppKind::Manifests { .. } => return Ok(inputs),
+        AppKind::Kustomization { folder, .. } => match path(folder) {
+            Ok(folder) => expander.kustomize(checkout, &folder).await,
+            Err(error) => Err(error.into()),
+        },
+        AppKind::Chart { folder, helm } => {
+            let chart = || -> Result<Chart, CheckoutError> {
+                Ok(Chart {
+                    folder: path(folder)?,
+                    values: helm
+                        .values
+                        .iter()
+                        .map(|file| path(file))
+                        .collect::<Result<_, _>>()?,
+                    release: helm.release.clone().unwrap_or_else(|| app.name.to_string()),
+                    namespace: render::namespace(app).unwrap_or("default").to_owned(),
+                    kube_version: None,
+                    api_versions: Vec::new(),
+                })
+            };
+            match chart() {
+                Ok(chart) => expander.helm(checkout, &chart).await,
+                Err(error) => Err(error.into()),
+            }
+        }
+    };
+    let rendered = rendered.map_err(|error| error.diagnostics(&app.kind.file()))?;
+    Ok(Inputs {
+        rendered: Some(Arc::new(rendered)),
+        ..inputs
+    })
 }
 
 impl Snapshot {

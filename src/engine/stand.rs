@@ -16,8 +16,8 @@ use crate::release::Record;
 use crate::render::Desired;
 use crate::settle;
 
-use super::objects;
 use super::look::{Look, LookError, desired_of, look_at_release};
+use super::objects;
 use super::sightings::{self, Sightings};
 use super::stage::{serving, subjects};
 use super::world::{Turn, World};

@@ -21,6 +21,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::expand::Expander;
 use crate::gate::Permit;
 use crate::live::Reach;
 use crate::names::{AppKey, AppName, SourceId};
@@ -44,6 +45,8 @@ use super::world::{Commit, Options, Turn, World};
 pub trait Operator: Send + Sync {
     /// Variables, secret files and env files for an app. Called on a blocking thread.
     fn inputs(&self, source: &GitSource, app: &App) -> Result<Inputs, Failure>;
+    /// What runs kustomize and Helm.
+    fn expander(&self) -> &Expander;
     /// What an app may reach of its host.
     fn permit(&self, app: &AppName) -> Permit;
     /// The target that the repository names for an app, or the only one; it has to be among `allowed` (empty: all).

@@ -14,8 +14,10 @@ pub mod manifests;
 pub mod digest;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::document::{Code, Diagnostic, Diagnostics, File, Place};
+use crate::expand::Rendered;
 use crate::names::{AppKey, Digest, ObjectKey, Revision};
 use crate::secret::Mask;
 use crate::source::Checkout;
@@ -36,6 +38,8 @@ pub struct Inputs {
     pub secret_files: BTreeMap<String, Vec<u8>>,
     /// Files that `env_file:` names and that are not in Git, by the path as written or from the repository's root.
     pub env_files: BTreeMap<String, String>,
+    /// What an external renderer made of the app's folder, for an app that is a kustomization or a chart.
+    pub rendered: Option<Arc<Rendered>>,
     /// Whether a `.env` that is not in Git lies beside the Compose file; only for the help of an error.
     pub untracked_env: bool,
 }
@@ -65,15 +69,18 @@ pub fn render(
             let read = manifests::from_checkout(checkout, files, namespace(app))?;
             return Ok(of_objects(app, read, key, revision));
         }
-        other => {
-            let message = format!(
-                "app `{}` is made of {}, which cannot be deployed yet",
-                app.name,
-                other.what()
-            );
-            return Err(
-                Diagnostic::error(Code::APP_KIND, &File::new(other.file(), "").whole(), message).into(),
-            );
+        app::AppKind::Kustomization { .. } | app::AppKind::Chart { .. } => {
+            let Some(rendered) = &inputs.rendered else {
+                let message = format!(
+                    "app `{}` is {}, and nothing rendered it",
+                    app.name,
+                    app.kind.what()
+                );
+                let whole = File::new(app.kind.file(), "").whole();
+                return Err(Diagnostic::error(Code::APP_KIND, &whole, message).into());
+            };
+            let read = manifests::expanded(checkout, rendered, namespace(app))?;
+            return Ok(of_objects(app, read, key, revision));
         }
     };
     let loaded = compose::load(checkout, app, file, inputs)?;
@@ -103,7 +110,7 @@ pub fn render(
 }
 
 /// The namespace that the app's target gives: `prod/blog`.
-fn namespace(app: &App) -> Option<&str> {
+pub fn namespace(app: &App) -> Option<&str> {
     app.target
         .as_deref()?
         .split_once('/')

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::clock::{Clock, Timestamp};
+use crate::expand::Expander;
 use crate::history::{AppState, History, Opening, Phase, Store};
 use crate::live::docker::op::Op;
 use crate::live::world::Target;
@@ -85,11 +86,21 @@ fn engine_id() -> TargetId {
 }
 
 /// What the operator gives, as a test sets it.
-#[derive(Default)]
 struct Desk {
+    expander: Expander,
     variables: Mutex<BTreeMap<String, String>>,
     /// How often it was asked.
     asked: Mutex<usize>,
+}
+
+impl Default for Desk {
+    fn default() -> Self {
+        Self {
+            expander: Expander::new("", "/nonexistent"),
+            variables: Mutex::default(),
+            asked: Mutex::default(),
+        }
+    }
 }
 
 #[async_trait]
@@ -100,6 +111,9 @@ impl Operator for Desk {
             variables: self.variables.lock().expect("lock").clone(),
             ..Inputs::default()
         })
+    }
+    fn expander(&self) -> &Expander {
+        &self.expander
     }
     fn permit(&self, _: &AppName) -> Permit {
         Permit::default()
