@@ -11,13 +11,12 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use crate::document::Diagnostics;
-use crate::expand::{Chart, Expander};
+use crate::expand::Expander;
 use crate::live::Reach;
 use crate::names::{AppKey, AppName, NameError, Revision, SourceId};
-use crate::render::app::AppKind;
 use crate::render::{self, App, Broken, Desired, Discovery, Inputs};
 use crate::report::Trigger;
-use crate::source::{Checkout, CheckoutError, GitSource, RepoPath, Source as _, SourceError, Uncommitted};
+use crate::source::{Checkout, CheckoutError, GitSource, Source as _, SourceError, Uncommitted};
 
 use super::world::{Commit, Options, Turn};
 
@@ -60,35 +59,13 @@ pub async fn expand(
     expander: &Expander,
     inputs: Inputs,
 ) -> Result<Inputs, Diagnostics> {
-    let path = |text: &str| RepoPath::parse(text).map_err(CheckoutError::from);
-    let rendered = match &app.kind {
-        AppKind::Compose { .. } | AppKind::Manifests { .. } => return Ok(inputs),
-        AppKind::Kustomization { folder, .. } => match path(folder) {
-            Ok(folder) => expander.kustomize(checkout, &folder).await,
-            Err(error) => Err(error.into()),
-        },
-        AppKind::Chart { folder, helm } => {
-            let chart = || -> Result<Chart, CheckoutError> {
-                Ok(Chart {
-                    folder: path(folder)?,
-                    values: helm
-                        .values
-                        .iter()
-                        .map(|file| path(file))
-                        .collect::<Result<_, _>>()?,
-                    release: helm.release.clone().unwrap_or_else(|| app.name.to_string()),
-                    namespace: render::namespace(app).unwrap_or("default").to_owned(),
-                    kube_version: None,
-                    api_versions: Vec::new(),
-                })
-            };
-            match chart() {
-                Ok(chart) => expander.helm(checkout, &chart).await,
-                Err(error) => Err(error.into()),
-            }
-        }
+    let Some(request) = app.kind.request(&app.name, render::namespace(app)) else {
+        return Ok(inputs);
     };
-    let rendered = rendered.map_err(|error| error.diagnostics(&app.kind.file()))?;
+    let rendered = expander
+        .expand(checkout, &request)
+        .await
+        .map_err(|error| error.diagnostics(&app.kind.file()))?;
     Ok(Inputs {
         rendered: Some(Arc::new(rendered)),
         ..inputs
