@@ -20,6 +20,7 @@ mod docs;
 mod environment;
 mod guard;
 mod laws_engine;
+mod laws_kubernetes;
 mod laws_live;
 mod laws_refused;
 mod laws_secrets;

@@ -20,6 +20,7 @@ pub mod namespace;
 pub mod scripted_node;
 pub mod api_call;
 pub mod api_proxy;
+pub mod kube_scene;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
