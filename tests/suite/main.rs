@@ -21,6 +21,7 @@ mod environment;
 mod guard;
 mod laws_engine;
 mod laws_kubernetes;
+mod laws_kubernetes_edges;
 mod laws_live;
 mod laws_refused;
 mod laws_secrets;
