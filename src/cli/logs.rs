@@ -11,14 +11,18 @@ use super::error::CommandError;
 use super::session::{Access, Session, block_on};
 use super::style;
 use crate::clock::{Clock as _, SystemClock};
-use crate::engine::look;
+use crate::engine::{Turn, look};
+use crate::health::kubernetes::fields::{controlled_by, list, name, namespace, text, uid};
 use crate::live::docker::logs::{Line, LogAsk};
+use crate::live::kubernetes::world::{Observed as Cluster, PodContainer};
 use crate::live::ownership::{NEXT, PARKED};
 use crate::live::world::{Container, Owner};
-use crate::names::ServiceName;
+use crate::names::{ObjectKey, ServiceName};
 use crate::render::Desired;
 use crate::report::Exit;
 use crate::report::text::{Role, visible};
+use crate::secret::Mask;
+use serde_json::Value;
 
 use super::args::duration;
 
@@ -60,6 +64,28 @@ pub fn app_and_service(what: &str) -> (&str, Option<&str>) {
 
 /// A service of an app by its name.
 pub fn service_of(desired: &Desired, name: &str) -> Result<ServiceName, CommandError> {
+    if let Some(bundle) = &desired.bundle {
+        // `Deployment/web`, or `web` where only one workload is called so.
+        let named = |key: &ObjectKey| name == format!("{}/{}", key.kind, key.name) || *name == *key.name;
+        let namespace = bundle.namespace.as_deref().unwrap_or_default();
+        let workloads = bundle
+            .objects
+            .iter()
+            .filter(|one| WORKLOADS.contains(&&*one.key.kind));
+        let mut found = workloads.clone().filter(|one| named(&one.key));
+        if let (Some(only), None) = (found.next(), found.next()) {
+            return Ok(ServiceName::of_object(&only.key, namespace));
+        }
+        let names: Vec<String> = workloads
+            .map(|one| format!("{}/{}", one.key.kind, one.key.name))
+            .collect();
+        let what = format!("workload of `{}`", desired.key.app);
+        return Err(CommandError::unknown(
+            &what,
+            name,
+            names.iter().map(String::as_str),
+        ));
+    }
     let services = &desired.project.services;
     let found = services.keys().find(|service| service.as_str() == name).cloned();
     found.ok_or_else(|| {
@@ -80,7 +106,6 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit, CommandError> {
         let turn = session
             .turn_for(&subject, "logs", session.options(&subject.app, None, false))
             .await?;
-        let target = session.engine(&subject.app).await?;
         let looked = look(&turn, &session.world).await?;
         // A secret of what runs is as secret as one of what Git wants.
         let running = looked
@@ -89,6 +114,11 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit, CommandError> {
             .map(crate::engine::look::mask_of)
             .unwrap_or_default();
         let mask = turn.desired.mask.union(&running);
+        if let Some(cluster) = &looked.observed.cluster {
+            let service = service.map(|name| service_of(&turn.desired, name)).transpose()?;
+            return pods(args, context, &turn, cluster, service.as_ref(), &mask).await;
+        }
+        let target = session.engine(&subject.app).await?;
         let service = match service {
             Some(name) if looked.observed.containers.iter().any(|one| one.service == name) => {
                 Some(name.to_owned())
@@ -165,4 +195,82 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit, CommandError> {
             None => Ok(Exit::Done),
         }
     })
+}
+
+/// Kinds that have pods.
+const WORKLOADS: &[&str] = &[
+    "Deployment",
+    "StatefulSet",
+    "DaemonSet",
+    "ReplicaSet",
+    "Job",
+    "Pod",
+];
+
+/// The logs of the pods of an app on a cluster, one container after the other.
+async fn pods(
+    args: &Args,
+    context: &mut Context,
+    turn: &Turn,
+    observed: &Cluster,
+    service: Option<&ServiceName>,
+    mask: &Mask,
+) -> Result<Exit, CommandError> {
+    if args.follow || args.since.is_some() || args.timestamps {
+        return Err(CommandError::new(
+            Exit::Usage,
+            "--follow, --since and --timestamps work on Docker engines only, so far",
+        )
+        .hint("kubectl logs -f --selector …"));
+    }
+    let keys: Vec<ObjectKey> = observed
+        .wanted
+        .keys()
+        .filter(|key| WORKLOADS.contains(&&*key.kind))
+        .filter(|key| {
+            let own = ServiceName::of_object(key, &observed.namespace);
+            service.is_none_or(|name| *name == own || name.as_str() == key.to_string())
+        })
+        .cloned()
+        .collect();
+    let cluster = turn.target.cluster()?;
+    let around = cluster.surroundings(&keys).await?;
+    let owners: Vec<&Value> = around.objects.values().flatten().collect();
+    let revisions: Vec<&Value> = around
+        .revisions
+        .iter()
+        .filter(|revision| owners.iter().any(|owner| controlled_by(revision, owner)))
+        .collect();
+    let mut shown = 0;
+    for pod in &around.pods {
+        let of_app = owners
+            .iter()
+            .chain(&revisions)
+            .any(|owner| controlled_by(pod, owner) || uid(pod) == uid(owner));
+        if !of_app {
+            continue;
+        }
+        for container in list(pod, "/spec/containers") {
+            let at = PodContainer {
+                namespace: namespace(pod).to_owned(),
+                pod: name(pod).to_owned(),
+                container: Some(text(container, "/name").to_owned()),
+                previous: false,
+            };
+            shown += 1;
+            for line in cluster.logs(&at, args.tail).await? {
+                let head = format!("{}/{} | ", at.pod, text(container, "/name"));
+                context
+                    .output
+                    .result(&format!("{head}{}\n", visible(&mask.clean(&line))));
+                if context.output.closed() {
+                    return Ok(Exit::Done);
+                }
+            }
+        }
+    }
+    if shown == 0 {
+        context.output.note(&format!("{} has no pod now", args.what));
+    }
+    Ok(Exit::Done)
 }

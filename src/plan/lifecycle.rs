@@ -195,6 +195,13 @@ pub fn restart(
     inventory: &Inventory,
     services: &[ServiceName],
 ) -> Plan {
+    if let Some(cluster) = &observed.cluster {
+        return plan_of(
+            desired,
+            observed,
+            super::kubernetes::restart(desired, cluster, services),
+        );
+    }
     let groups = groups(&desired.project, observed, inventory);
     let edges = order::edges(&desired.project);
     let mut changes: Vec<Change> = Vec::new();

@@ -41,6 +41,7 @@ pub struct Answer {
 
 /// Content types of PATCH.
 pub const APPLY_PATCH: &str = "application/apply-patch+yaml";
+pub const MERGE_PATCH: &str = "application/merge-patch+json";
 pub const JSON_PATCH: &str = "application/json-patch+json";
 
 impl Api {

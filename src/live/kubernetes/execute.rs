@@ -6,7 +6,7 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use super::client::{APPLY_PATCH, Answer, Api, JSON_PATCH, is_not_found};
+use super::client::{APPLY_PATCH, Answer, Api, JSON_PATCH, MERGE_PATCH, is_not_found};
 use super::fields;
 use super::kinds::Resource;
 use super::observe::apply_path;
@@ -14,6 +14,9 @@ use super::op::{MANAGER, Op};
 use super::world::{Applied, Receipt};
 use crate::live::{LiveError, Problem};
 use crate::names::ObjectKey;
+
+/// Where `kubectl rollout restart` notes its time, too.
+const RESTARTED: &str = "kubectl.kubernetes.io/restartedAt";
 
 pub(super) async fn execute(api: &Api, op: &Op) -> Result<Receipt, LiveError> {
     let call = op.to_string();
@@ -58,6 +61,26 @@ pub(super) async fn execute(api: &Api, op: &Op) -> Result<Receipt, LiveError> {
             ]);
             let answer = api
                 .json(&call, Method::PATCH, &path, Some(JSON_PATCH), Some(&patch))
+                .await?;
+            Ok(Receipt {
+                warnings: answer.warnings,
+                object: None,
+            })
+        }
+        Op::Restart { key, uid, at } => {
+            let resource = resource(api, &call, key, None).await?;
+            let path = format!(
+                "{}/{}?fieldManager={MANAGER}-restart",
+                resource.path(key.namespace.as_deref()),
+                key.name
+            );
+            let patch = json!({
+                // The API server refuses the patch when this is another object than the one that was looked at.
+                "metadata": {"uid": uid},
+                "spec": {"template": {"metadata": {"annotations": {RESTARTED: at.to_string()}}}},
+            });
+            let answer = api
+                .json(&call, Method::PATCH, &path, Some(MERGE_PATCH), Some(&patch))
                 .await?;
             Ok(Receipt {
                 warnings: answer.warnings,

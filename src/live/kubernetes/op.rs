@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::world::Body;
+use crate::clock::Timestamp;
 use crate::names::ObjectKey;
 
 /// The field manager of everything that we apply.
@@ -37,6 +38,13 @@ pub enum Op {
         name: String,
         uid: String,
     },
+    /// Starts a workload's pods anew, as `kubectl rollout restart` does it: a time in the template's annotations, under a
+    /// field manager of its own, so that it is no part of what Git owns.
+    Restart {
+        key: ObjectKey,
+        uid: String,
+        at: Timestamp,
+    },
     /// Writes which objects the app has into its inventory object.
     PutInventory {
         namespace: String,
@@ -52,6 +60,7 @@ impl fmt::Display for Op {
         match self {
             Op::Apply { key, .. } => write!(f, "apply {key}"),
             Op::TakeOver { key, .. } => write!(f, "take over the fields of {key}"),
+            Op::Restart { key, .. } => write!(f, "restart {key}"),
             Op::Delete { key, .. } => write!(f, "delete {key}"),
             Op::DeletePod { namespace, name, .. } => write!(f, "delete Pod/{namespace}/{name}"),
             Op::PutInventory { namespace, name, .. } => write!(f, "write the inventory {namespace}/{name}"),

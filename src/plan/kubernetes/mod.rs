@@ -13,13 +13,14 @@ mod record;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::live::kubernetes::world::{Observed, OwnedObject};
+use crate::live::kubernetes::op::Op;
+use crate::live::kubernetes::world::{Belongs, Observed, OwnedObject, Seen};
 use crate::live::world::Inventory;
-use crate::names::{Digest, Kind, ObjectKey, ResourceKey};
+use crate::names::{Digest, Kind, ObjectKey, ResourceKey, ServiceName};
 use crate::render::bundle::{Bundle, Manifest};
 use crate::render::{Desired, Places};
 
-use super::{Change, Problem, Stance};
+use super::{Action, Cause, Change, Phase, Problem, Stance, Step};
 
 /// How long one object may take to become ready before the next stage, unless it says so itself.
 pub(crate) const READY: Duration = Duration::from_secs(300);
@@ -143,6 +144,41 @@ pub(crate) fn decide(
     record::around(&scene, &mut changes);
     outcome.changes = changes;
     outcome
+}
+
+/// Kinds whose pods can be started anew.
+const RESTARTABLE: &[&str] = &["Deployment", "StatefulSet", "DaemonSet"];
+
+/// The plan that starts workloads' pods anew: those that are named, else all.
+pub(crate) fn restart(desired: &Desired, observed: &Observed, names: &[ServiceName]) -> Vec<Change> {
+    observed
+        .wanted
+        .iter()
+        .filter(|(key, _)| RESTARTABLE.contains(&&*key.kind))
+        .map(|(key, wanted)| (ServiceName::of_object(key, &observed.namespace), key, wanted))
+        .filter(|(name, key, _)| {
+            // A name may spell out the app's own namespace.
+            let asked = |one: &ServiceName| one == name || one.as_str() == key.to_string();
+            names.is_empty() || names.iter().any(asked)
+        })
+        .filter_map(|(name, key, wanted)| match &wanted.seen {
+            Seen::Live(live) if live.belongs == Belongs::Ours => Some(Change {
+                key: name.resource(),
+                action: Action::Restart,
+                cause: Cause::Declared(desired.revision.clone()),
+                fields: Vec::new(),
+                needs: Vec::new(),
+                phase: Phase::Apply,
+                steps: vec![Step::Object(Op::Restart {
+                    key: key.clone(),
+                    uid: live.uid.clone(),
+                    at: observed.at,
+                })],
+                notes: Vec::new(),
+            }),
+            _ => None,
+        })
+        .collect()
 }
 
 /// The plan that removes everything of an app that is ours.
