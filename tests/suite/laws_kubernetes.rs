@@ -271,24 +271,34 @@ fn prune_is_last_and_protected() {
     assert_eq!(changes, ["apply deployments.apps web", "delete configmaps old"]);
     assert_eq!(scene.value("old"), None);
     assert!(scene.value("kept").is_some());
-    // A claim's data is nobody's to delete; it never binds here, so it is not waited for by a Deployment.
+    // A claim's data is nobody's to delete. A class that waits for its first pod lets the claim be healthy unbound.
+    let class = scene.space.cluster().unique("late");
+    let made = scene.space.cluster().kubectl_with(
+        &["apply", "-f", "-"],
+        &format!("{{apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {{name: {class}}}, provisioner: test/none, volumeBindingMode: WaitForFirstConsumer}}"),
+    );
+    drop(made.success());
+    let claim = claim.replace("storageClassName: none", &format!("storageClassName: {class}"));
     let scene = KubeScene::with_rules(
         "prune-data",
-        "health: { bake: 0s, timeout: 3s }",
-        &config("one", "1"),
+        "health: { bake: 0s, timeout: 5s }",
+        &(config("one", "1") + &claim),
     );
-    drop(scene.apply().success());
-    scene.commit(&(config("one", "1") + claim));
-    drop(scene.apply());
-    assert!(scene.space.get("v1/persistentvolumeclaims/data").is_some());
+    let first = scene.apply();
     scene.commit(&config("one", "2"));
-    drop(scene.apply());
+    let second = scene.apply();
+    let third = scene.apply();
+    let live = scene.space.get("v1/persistentvolumeclaims/data");
+    scene.space.cluster().call(
+        "DELETE",
+        &format!("/apis/storage.k8s.io/v1/storageclasses/{class}"),
+        None,
+    );
+    drop(first.success());
+    drop(second.success());
+    drop(third.success());
     assert_eq!(scene.value("one").as_deref(), Some("2"));
-    let claim = scene
-        .space
-        .get("v1/persistentvolumeclaims/data")
-        .expect("never deleted");
-    assert!(claim["metadata"]["deletionTimestamp"].is_null());
+    assert!(live.expect("never deleted")["metadata"]["deletionTimestamp"].is_null());
 }
 
 #[test]

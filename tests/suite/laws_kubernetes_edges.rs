@@ -56,6 +56,31 @@ fn list_forbidden_is_unknown_and_prunes_nothing() {
 }
 
 #[test]
+fn what_can_not_be_seen_is_not_pruned_until_it_is_seen() {
+    let secret = "apiVersion: v1\nkind: Secret\nmetadata: { name: old }\nstringData: { key: value }\n---\n";
+    let mut scene = KubeScene::with_rules("unseen", "health: { bake: 0s }", &(config("one", "1") + secret));
+    drop(scene.apply().success());
+    let admin = scene.space.cluster().kubeconfig();
+    let rules = json!([{ "apiGroups": [""], "resources": ["configmaps", "events", "pods"], "verbs": ["*"] }]);
+    let wide = json!([{ "apiGroups": [""], "resources": ["namespaces"], "verbs": ["get", "list"] }]);
+    let account = scene.space.account("half-blind", &rules, &wide);
+    account.wait_until_may("list", "configmaps");
+    let kubeconfig = account.kubeconfig().to_owned();
+    drop(account);
+    scene.use_account(&kubeconfig);
+    scene.commit(&config("one", "2"));
+    scene.proxy.clear();
+    let blind = scene.apply();
+    assert_eq!(scene.proxy.count("delete *"), 0, "{blind}");
+    assert!(scene.space.get("v1/secrets/old").is_some(), "{blind}");
+    // Seen again it goes: it was unknown, never forgotten.
+    scene.use_account(&admin);
+    let seen = scene.apply().success();
+    assert!(scene.space.get("v1/secrets/old").is_none(), "{blind}\n{seen}");
+    assert_eq!(scene.value("one").as_deref(), Some("2"));
+}
+
+#[test]
 fn foreign_object_is_blocked_until_adopted() {
     let scene = KubeScene::new("foreign", &config("settings", "ours"));
     scene.space.apply_yaml(&config("settings", "theirs"));
