@@ -6,7 +6,7 @@
 
 pub mod host;
 
-use crate::plan::{Action, Blocked, Plan, Problem, ProblemKind};
+use crate::plan::{Action, Blocked, Change, Plan, Problem, ProblemKind};
 use crate::render::Project;
 
 /// A plan that may be applied.
@@ -51,7 +51,7 @@ impl Refusal {
 pub fn judge(plan: Plan, project: Option<&Project>, permit: &Permit) -> Result<ApprovedPlan, Refusal> {
     let mut problems = plan.problems.clone();
     problems.extend(plan.changes.iter().filter_map(|change| match &change.action {
-        Action::Blocked(blocked) => refuse(blocked, &change.key.to_string(), plan.key.app.as_str()),
+        Action::Blocked(blocked) => refuse(blocked, change, plan.key.app.as_str()),
         _ => None,
     }));
     if let (true, Some(project)) = (permit.unattended, project) {
@@ -66,12 +66,16 @@ pub fn judge(plan: Plan, project: Option<&Project>, permit: &Permit) -> Result<A
 
 /// What a blocked change means for the whole plan. A deletion that is not allowed is only left out: the plan says so, and
 /// everything else goes on.
-fn refuse(blocked: &Blocked, what: &str, app: &str) -> Option<Problem> {
+fn refuse(blocked: &Blocked, change: &Change, app: &str) -> Option<Problem> {
+    let what = &change.key;
     let (code, message, help) = match blocked {
         Blocked::Prune | Blocked::DeleteBudget { .. } => return None,
         Blocked::NotAdopted => (
             "E0603",
-            format!("{what} exists already, was not made by Driftless and differs from Git"),
+            match change.notes.as_slice() {
+                [] => format!("{what} exists already, was not made by Driftless and differs from Git"),
+                notes => format!("{what} exists already and was not made by Driftless: {}", notes.join("; ")),
+            },
             format!(
                 "`driftless plan {app} --adopt` shows what would change; `driftless apply {app} --adopt` takes it over"
             ),

@@ -104,7 +104,7 @@ fn foreign_object_is_blocked_until_adopted() {
     scene.space.apply_yaml(tracked);
     scene.commit(&(config("settings", "ours") + &config("tracked", "1")));
     drop(scene.run(&["plan"]).says("managed by Argo CD"));
-    drop(scene.apply().code(9));
+    drop(scene.apply().code(9).says("managed by Argo CD"));
     drop(scene.run(&["apply", "--yes", "--adopt"]).success());
     drop(scene.apply().success());
 }
