@@ -74,7 +74,10 @@ fn refuse(blocked: &Blocked, change: &Change, app: &str) -> Option<Problem> {
             "E0603",
             match change.notes.as_slice() {
                 [] => format!("{what} exists already, was not made by Driftless and differs from Git"),
-                notes => format!("{what} exists already and was not made by Driftless: {}", notes.join("; ")),
+                notes => format!(
+                    "{what} exists already and was not made by Driftless: {}",
+                    notes.join("; ")
+                ),
             },
             format!(
                 "`driftless plan {app} --adopt` shows what would change; `driftless apply {app} --adopt` takes it over"

@@ -260,7 +260,11 @@ fn present(
         None if moved_live => Cause::Drifted,
         None => Cause::Declared(scene.desired.revision.clone()),
     };
-    let action = if moved_live && !scene.rolling_back() { Action::Heal } else { Action::Update };
+    let action = if moved_live && !scene.rolling_back() {
+        Action::Heal
+    } else {
+        Action::Update
+    };
     let mut update = change(scene, key, action, cause);
     if fields.is_empty() {
         update.notes.push("only which fields are ours changes".to_owned());
