@@ -6,7 +6,7 @@
 use crate::document::{Code, Diagnostic, Diagnostics, Place, did_you_mean};
 use crate::live::docker::credentials::CredentialsError;
 use crate::live::docker::endpoint::EndpointError;
-use crate::live::docker::error::LiveError;
+use crate::live::error::LiveError;
 use crate::report::Exit;
 use crate::report::text::{Line, Role, Text};
 use crate::source::{CheckoutError, SourceError};
@@ -279,7 +279,7 @@ fn hinted(error: CommandError, hint: Option<String>) -> CommandError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::live::docker::error::Problem;
+    use crate::live::error::Problem;
 
     #[test]
     fn an_error_tells_each_cause_once_and_the_next_step() {

@@ -20,7 +20,7 @@ use super::witness::{Seen, Witness};
 use crate::clock::{Clock, SystemClock};
 use crate::live::docker::client::Client;
 use crate::live::docker::endpoint::{Address, Endpoint};
-use crate::live::docker::error::LiveError;
+use crate::live::error::LiveError;
 
 /// What the demo needs from whoever starts it.
 #[derive(Debug, Clone)]

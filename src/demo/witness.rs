@@ -14,7 +14,7 @@ use super::images::IMAGES;
 use super::repository::Names;
 use crate::clock::Timestamp;
 use crate::live::docker::client::{CHANGE_DEADLINE, Client, READ_DEADLINE, STALL_DEADLINE, path};
-use crate::live::docker::error::LiveError;
+use crate::live::error::LiveError;
 use crate::live::ownership::{INSTANCE, PARKED, compose};
 
 /// How often a removal that the engine is still busy with is tried.

@@ -20,10 +20,10 @@ use tokio::sync::Semaphore;
 
 use super::credentials::Auth;
 use super::endpoint::{Address, Endpoint};
-use super::error::{Cause, LiveError, Problem};
 use super::info::{Api, Info, info_of, negotiate};
 use super::stream::JsonStream;
 use super::transport::{OutBody, READ_CONNECTIONS, Transport, boxed};
+use crate::live::error::{Cause, LiveError, Problem};
 
 /// Directives for the tracing filter that no setting may lift: bollard prints whole answers, environments included, at
 /// debug level.

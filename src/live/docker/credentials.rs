@@ -19,7 +19,7 @@ use crate::image::ImageRef;
 use crate::secret::Secret;
 
 use super::endpoint::{Files, place};
-use super::error::FailureKind;
+use crate::live::error::FailureKind;
 
 /// How long a helper may take. Some of them ask a cloud for a token.
 const HELPER_DEADLINE: Duration = Duration::from_secs(20);

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::document::Code;
 
-use super::error::FailureKind;
+use crate::live::error::FailureKind;
 
 /// Where an engine listens unless somebody says otherwise.
 pub const DEFAULT_SOCKET: &str = "/var/run/docker.sock";

@@ -9,9 +9,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::client::{Client, READ_DEADLINE};
-use super::error::{LiveError, Problem};
 use super::logs::seconds;
 use crate::clock::Timestamp;
+use crate::live::error::{LiveError, Problem};
 use crate::live::world::ContainerId;
 
 /// How far a remote engine's clock may be behind ours. A local one has our clock.

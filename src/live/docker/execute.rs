@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 
 use super::client::{CHANGE_DEADLINE, Client, STOP_MARGIN, path};
 use super::credentials::Credentials;
-use super::error::{LiveError, Problem};
 use super::images::auth_for;
 use super::op::{ContainerRef, CopyFile, Op, Symbol};
 use crate::image::ImageRef;
+use crate::live::error::{LiveError, Problem};
 use crate::live::world::{Receipt, Symbols};
 
 /// The longest stop whose length we do not know: the container's own grace period is not in the op, or it has no end.
@@ -236,7 +236,7 @@ async fn pull(
         (Ok(()), _) => Ok(Receipt::default()),
         (Err(mut error), Some(note)) => {
             error.cause.get_or_insert_with(|| {
-                super::error::Cause::text(format!("asked without credentials: {note}"))
+                crate::live::error::Cause::text(format!("asked without credentials: {note}"))
             });
             Err(error)
         }

@@ -13,8 +13,8 @@ use serde_json::Value;
 use super::client::Client;
 use super::credentials::{Auth, Credentials};
 use super::endpoint::DiskFiles;
-use super::error::{FailureKind, LiveError, Problem};
 use crate::image::{ImageRef, ImageRefError};
+use crate::live::error::{FailureKind, LiveError, Problem};
 use crate::live::world::{ImageAsk, ImageFact, LiveErrorText, LocalImage, Lookup};
 
 /// Images that are looked up at once. Each registry question opens a connection of its own.

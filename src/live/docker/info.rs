@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use super::error::{LiveError, Problem};
+use crate::live::error::{LiveError, Problem};
 
 /// The oldest API we speak (Docker 20.10).
 pub const API_OLDEST: Api = Api { major: 1, minor: 41 };

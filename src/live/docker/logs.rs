@@ -9,8 +9,8 @@ use std::collections::VecDeque;
 use http_body_util::BodyExt as _;
 
 use super::client::{Client, READ_DEADLINE, path};
-use super::error::{LiveError, Problem};
 use crate::clock::Timestamp;
+use crate::live::error::{LiveError, Problem};
 use crate::live::world::ContainerId;
 
 /// What is kept of a container's last words.

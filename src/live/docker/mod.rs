@@ -4,7 +4,6 @@
 //! what is observed, typed calls for what is changed. Guaranteed: every call has a deadline, and every failure is a
 //! [`error::LiveError`] with a kind, a code and a next step. Must not: decide what to change.
 pub mod op;
-pub mod error;
 pub mod endpoint;
 pub mod credentials;
 mod transport;

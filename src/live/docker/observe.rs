@@ -16,10 +16,10 @@ use serde_json::Value;
 use super::client::{Client, path};
 use super::container::{Asker, EndpointReply, Labels, read, spec_of};
 use super::credentials::Credentials;
-use super::error::{LiveError, Problem};
 use super::images;
 use super::transport::READ_CONNECTIONS;
 use crate::clock::Timestamp;
+use crate::live::error::{LiveError, Problem};
 use crate::live::ownership::compose;
 use crate::live::world::{
     Ask, Container, ContainerId, Engine, Holder, LiveNetwork, LiveVolume, Observed, Ownership,

@@ -27,7 +27,7 @@ pub(super) async fn get(ip: IpAddr, port: u16, path: &str) -> Result<u16, String
 }
 
 async fn ask(address: SocketAddr, path: &str) -> Result<u16, String> {
-    let text = |error: &(dyn std::error::Error + 'static)| super::error::Cause::of(error).to_string();
+    let text = |error: &(dyn std::error::Error + 'static)| crate::live::error::Cause::of(error).to_string();
     let request = Request::get(path)
         .header(HOST, address.to_string())
         .header(USER_AGENT, concat!("driftless/", env!("CARGO_PKG_VERSION")))

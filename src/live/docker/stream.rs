@@ -7,7 +7,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use serde_json::Value;
 
-use super::error::{LiveError, Problem};
+use crate::live::error::{LiveError, Problem};
 
 /// The largest single object of a stream.
 const STREAM_ITEM_MAX: usize = 16 << 20;

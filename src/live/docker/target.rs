@@ -17,13 +17,13 @@ use super::client::{CHANGE_DEADLINE, Client, path};
 use super::container::Asker;
 use super::credentials::Credentials;
 use super::endpoint::Endpoint;
-use super::error::{LiveError, Problem};
 use super::info::Info;
 use super::logs::{Line, LogAsk};
 use super::op::Op;
 use super::{events, execute, gaps, logs, observe, probe};
 use crate::clock::{Clock, Timestamp};
 use crate::image::ImageRef;
+use crate::live::error::{LiveError, Problem};
 use crate::live::world::{Ask, Container, ContainerId, Engine, Observed, Receipt, Symbols, Target};
 use crate::names::TargetId;
 

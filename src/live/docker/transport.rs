@@ -23,7 +23,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::endpoint::{Address, Endpoint, Tls, bracketed};
-use super::error::{LiveError, Problem};
+use crate::live::error::{LiveError, Problem};
 
 /// How long a connection may take to come about.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
@@ -227,7 +227,11 @@ fn tls_config(
         address: endpoint.address().to_string(),
     };
     let bad_file = |path: &Path, error: &(dyn std::error::Error + 'static)| {
-        let cause = std::io::Error::other(format!("{}: {}", path.display(), super::error::Cause::of(error)));
+        let cause = std::io::Error::other(format!(
+            "{}: {}",
+            path.display(),
+            crate::live::error::Cause::of(error)
+        ));
         LiveError::caused(call(), problem(), &cause)
     };
     let mut roots = rustls::RootCertStore::empty();

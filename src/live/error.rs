@@ -1,4 +1,4 @@
-//! What can go wrong between us and an engine, as data.
+//! What can go wrong between us and an engine or a cluster, as data.
 //!
 //! In: io, HTTP and engine failures. Out: [`LiveError`] with a [`FailureKind`], a code and a hint. Guaranteed: request
 //! bodies (which hold environment values) never get in; an engine's own message is kept, and [`LiveError::cleaned`]
