@@ -489,10 +489,12 @@ pub(crate) fn healthy_for(
     service: &Service,
     containers: Vec<ContainerRef>,
 ) -> Step {
-    // A shorter bake asks for less watching, and this wait is watching, too: `bake: 0s` lets in what runs.
+    // `bake: 0s` asks for no watching, and this wait is watching, too: it lets in what runs. A short bake does not shorten it:
+    // what crashes within a second or two must not be let in because somebody is in a hurry afterwards.
     let steady = match service.update.monitor {
         Some(nanos) => Duration::from_nanos(nanos.max(0).unsigned_abs()),
-        None => STEADY.min(rules.health.bake),
+        None if rules.health.bake.is_zero() => Duration::ZERO,
+        None => STEADY,
     };
     let condition = Condition::Healthy {
         containers,
