@@ -15,6 +15,7 @@ use crate::live::docker::endpoint::{self, DiskFiles, DockerEnv, Endpoint, Endpoi
 use crate::live::docker::target::DockerTarget;
 use crate::live::kubernetes::KubernetesTarget;
 use crate::live::kubernetes::config::ClusterSpec;
+use crate::live::kubernetes::feeds::Watching;
 use crate::live::kubernetes::world::Cluster;
 use crate::live::world::Target;
 use crate::live::{LiveError, Reach};
@@ -108,8 +109,12 @@ impl Place {
         }
     }
 
-    /// Connects.
-    pub async fn connect(&self, credentials: &RegistryCredentials) -> Result<Reach, LiveError> {
+    /// Connects; a cluster is watched where the connection is to be kept.
+    pub async fn connect(
+        &self,
+        credentials: &RegistryCredentials,
+        watching: Option<Watching>,
+    ) -> Result<Reach, LiveError> {
         match self {
             Place::Engine(endpoint) => {
                 let target: Arc<dyn Target> = Arc::new(
@@ -118,7 +123,8 @@ impl Place {
                 Ok(target.into())
             }
             Place::Cluster { name, spec } => {
-                let cluster: Arc<dyn Cluster> = KubernetesTarget::connect(name.as_deref(), spec).await?;
+                let cluster: Arc<dyn Cluster> =
+                    KubernetesTarget::connect(name.as_deref(), spec, watching).await?;
                 Ok(cluster.into())
             }
         }

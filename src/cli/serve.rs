@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use clap::Args as ClapArgs;
@@ -28,6 +28,8 @@ use crate::gate::Permit;
 use crate::history::{Opening, Store};
 use crate::live::docker::credentials::Credentials;
 use crate::live::docker::endpoint::DockerEnv;
+use crate::live::kubernetes::feeds::{Pace, Watching};
+use crate::live::stirred::Stirred;
 use crate::live::{FailureKind, LiveError, Reach};
 use crate::names::AppName;
 use crate::progress::Silent;
@@ -39,8 +41,16 @@ use crate::source::GitSource;
 /// How long an engine's identity is trusted: an engine that was set up anew behind the same address is found within this.
 const TRUSTED: Duration = Duration::from_secs(60);
 
-/// A connected engine, and since when.
-type Connection = (Instant, Reach);
+/// A connected target.
+struct Connection {
+    since: Instant,
+    reach: Reach,
+    /// The kubeconfig files that led to it.
+    stamps: Vec<Stamp>,
+}
+
+/// What tells that a file is another one than before, without reading it: its time and its length.
+type Stamp = Option<(SystemTime, u64)>;
 
 /// Follows the repository: applies commits, heals drift, rolls back
 ///
@@ -110,6 +120,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CommandError> {
                 .map(|file| folder.join(file))
                 .collect(),
             kubeconfigs: kubeconfigs(&context.environment),
+            stirred: Arc::default(),
             connected: Mutex::default(),
         });
         let stop = Stop::new();
@@ -150,7 +161,9 @@ struct Configured {
     env_files: Vec<PathBuf>,
     expander: Expander,
     kubeconfigs: Vec<PathBuf>,
-    /// By the target's name and whether the app goes to a cluster, and since when.
+    /// Told by the watches of every cluster.
+    stirred: Arc<Stirred>,
+    /// By the target's name and whether the app goes to a cluster.
     connected: Mutex<BTreeMap<(Option<String>, bool), Connection>>,
 }
 
@@ -219,8 +232,21 @@ impl Configured {
 
     fn known(&self, name: &(Option<String>, bool)) -> Option<Reach> {
         let connected = self.connected.lock().unwrap_or_else(PoisonError::into_inner);
-        let (since, target) = connected.get(name)?;
-        (since.elapsed() < TRUSTED).then(|| target.clone())
+        let known = connected.get(name)?;
+        let good = match &known.reach {
+            Reach::Engine(_) => known.since.elapsed() < TRUSTED,
+            // A cluster's connection carries watches, so it is kept; it asks for the cluster's identity by itself.
+            Reach::Cluster(cluster) => !cluster.is_refused() && known.stamps == self.stamps(),
+        };
+        good.then(|| known.reach.clone())
+    }
+
+    fn stamps(&self) -> Vec<Stamp> {
+        let stamp = |path: &PathBuf| {
+            let known = std::fs::metadata(path).ok()?;
+            Some((known.modified().ok()?, known.len()))
+        };
+        self.kubeconfigs.iter().map(stamp).collect()
     }
 }
 
@@ -288,16 +314,31 @@ impl Operator for Configured {
         let place = finder
             .find(key.0.as_deref(), kubernetes)
             .map_err(|error| no_target(&error.code().to_string(), error.to_string(), error.hint(), false))?;
+        let stamps = self.stamps();
+        let watching = Watching {
+            instance: self.settings.instance.value.clone(),
+            stirred: Arc::clone(&self.stirred),
+            pace: Pace::default(),
+        };
         let target = place
-            .connect(&self.credentials)
+            .connect(&self.credentials, Some(watching))
             .await
             .map_err(|error: LiveError| {
                 let retry = error.kind() == FailureKind::Retry || error.engine_is_away();
                 no_target(&error.code().to_string(), error.to_string(), error.hint(), retry)
             })?;
         let mut connected = self.connected.lock().unwrap_or_else(PoisonError::into_inner);
-        connected.insert(key, (Instant::now(), target.clone()));
+        let connection = Connection {
+            since: Instant::now(),
+            reach: target.clone(),
+            stamps,
+        };
+        connected.insert(key, connection);
         Ok(target)
+    }
+
+    fn stirred(&self) -> Arc<Stirred> {
+        Arc::clone(&self.stirred)
     }
 }
 

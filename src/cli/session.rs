@@ -97,7 +97,7 @@ impl Ahead {
         };
         let credentials = registry_credentials(context, &env);
         let to = Place::Engine(endpoint.clone());
-        let connecting = async move { Ok(to.connect(&credentials).await?) }.boxed();
+        let connecting = async move { Ok(to.connect(&credentials, None).await?) }.boxed();
         Some(Self {
             endpoint,
             connecting,
@@ -472,7 +472,7 @@ impl Session {
             .filter(|ahead| matches!(&place, Place::Engine(endpoint) if *endpoint == ahead.endpoint))
         {
             Some(ahead) => ahead.finish().await?,
-            None => place.connect(&self.credentials).await?,
+            None => place.connect(&self.credentials, None).await?,
         };
         self.connections().insert(name, target.clone());
         Ok(target)

@@ -87,8 +87,9 @@ impl<'a> Book<'a> {
             changes: notes.changes,
             warnings: notes.warnings,
         };
-        // A poll that found nothing to do is not history: it would bury what happened.
-        if !(run.trigger == Trigger::Tick && (run.end == End::NoChange || repeats(self.world, &run))) {
+        // A look by the clock or by a watch that found nothing to do is not history: it would bury what happened.
+        let by_itself = matches!(run.trigger, Trigger::Tick | Trigger::Drift);
+        if !(by_itself && (run.end == End::NoChange || repeats(self.world, &run))) {
             let row = RunRow {
                 id: run.id.clone(),
                 key: run.key.clone(),

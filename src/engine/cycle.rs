@@ -12,7 +12,7 @@ use crate::gate;
 use crate::history::{AppState, Hold, Phase, Write};
 use crate::journal::Ending;
 use crate::live::kubernetes::world::Observed as Cluster;
-use crate::live::world::Observed;
+use crate::names::TargetId;
 use crate::plan;
 use crate::progress;
 use crate::release::Record;
@@ -28,6 +28,7 @@ use super::endings::{
     DISTURBED, blocked, disturbed, drifted_fields, freeze, frozen, incident, judge, look_failed, stale,
 };
 use super::look::{Look, look, mask_of};
+use super::rest::at_rest;
 use super::stage::{Bench, Passed, save, since};
 use super::world::{Turn, World};
 use super::{sightings, stand, way_back};
@@ -46,6 +47,9 @@ pub async fn cycle(turn: &Turn, world: &World, stop: &CancellationToken) -> Run 
 async fn spine(bench: &Bench<'_>, notes: &mut Notes) -> End {
     let (turn, world) = (bench.turn, bench.world);
     conclude_journal(turn, world);
+    if let Some(end) = at_rest(bench, notes) {
+        return end;
+    }
     let mut round = 0;
     loop {
         let look = match look(turn, world).await {
@@ -138,7 +142,7 @@ async fn forward(bench: &Bench<'_>, look: Look, notes: &mut Notes) -> End {
         {
             return *end;
         }
-        return no_change(bench, state, &observed);
+        return no_change(bench, state, &observed.engine.id);
     }
     if !new && turn.options.report_drift && !state.phase.in_flight() {
         sightings::note(bench, state, &stand::drift(plan, false));
@@ -295,7 +299,8 @@ async fn keep(
     End::Stable { healed: !new, calls }
 }
 
-fn no_change(bench: &Bench<'_>, state: AppState, observed: &Observed) -> End {
+/// Everything is as Git says on the target `id`.
+pub(super) fn no_change(bench: &Bench<'_>, state: AppState, id: &TargetId) -> End {
     // Saved only when it says something new: a no-op poll writes nothing.
     let unlike = !matches!(state.phase, Phase::Synced)
         || state.last_seen.as_ref() != Some(&bench.turn.commit.revision)
@@ -313,7 +318,7 @@ fn no_change(bench: &Bench<'_>, state: AppState, observed: &Observed) -> End {
             },
             last_seen: Some(bench.turn.commit.revision.clone()),
             last_success: Some(now),
-            target: Some(observed.engine.id.clone()),
+            target: Some(id.clone()),
             candidate: None,
             blocked: None,
             frozen: None,

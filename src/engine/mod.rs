@@ -22,6 +22,7 @@ mod book;
 mod admit;
 mod candidate;
 mod endings;
+mod rest;
 pub mod cycle;
 mod down;
 mod restart;

@@ -4,7 +4,7 @@
 //! requests for one app coalesce into one; the newest commit wins; an app runs after those that it names in `after`, and
 //! a failed one is named, not forgotten. Must not: start anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,7 +40,14 @@ pub(super) struct Slot {
     pub noted_next: bool,
     /// What was said last about why it is not run, so that it is said once.
     pub said: Option<String>,
+    /// When it was healed, for [`CONTENDED_SPAN`].
+    pub healed: VecDeque<Instant>,
 }
+
+/// So many heals within [`CONTENDED_SPAN`] mean that somebody puts the change back each time.
+pub(super) const CONTENDED: usize = 3;
+/// See [`CONTENDED`].
+pub(super) const CONTENDED_SPAN: Duration = Duration::from_secs(10 * 60);
 
 /// What is wanted of an app.
 pub(super) enum Want {
@@ -110,7 +117,26 @@ impl Slot {
             failures: 0,
             noted_next: false,
             said: None,
+            healed: VecDeque::new(),
         }
+    }
+
+    /// Notes a heal. Returns whether it was the one that shows a fight.
+    pub(super) fn note_heal(&mut self, now: Instant) -> bool {
+        self.forget_heals(now);
+        self.healed.push_back(now);
+        self.healed.len() == CONTENDED
+    }
+
+    /// Whether a change of live state is looked at at once. Where two programs fight over a field, it is looked at with the
+    /// interval only: answering each change would make the fight as fast as both can write.
+    pub(super) fn may_stir(&mut self, now: Instant) -> bool {
+        self.forget_heals(now);
+        self.healed.len() < CONTENDED
+    }
+
+    fn forget_heals(&mut self, now: Instant) {
+        self.healed.retain(|at| now.duration_since(*at) < CONTENDED_SPAN);
     }
 
     /// The content that is wanted, if there is one.

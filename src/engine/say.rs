@@ -34,7 +34,7 @@ pub(super) fn run(run: &Run, failures: u32, next: Option<Duration>) {
     }
     let (id, target) = (run.id.as_str(), run.target.as_str());
     match (&run.end, &run.trigger) {
-        (End::NoChange | End::Held { healed: 0, .. }, Trigger::Tick) => {
+        (End::NoChange | End::Held { healed: 0, .. }, Trigger::Tick | Trigger::Drift) => {
             tracing::debug!(app, revision, run = id, target, took, "{text}");
         }
         (End::Failed(_) | End::Refused { .. }, _) if failures > 1 => {

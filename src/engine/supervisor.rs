@@ -24,17 +24,18 @@ use tokio_util::sync::CancellationToken;
 use crate::expand::Expander;
 use crate::gate::Permit;
 use crate::live::Reach;
+use crate::live::stirred::Stirred;
 use crate::names::{AppKey, AppName, SourceId};
 use crate::render::app::{DriftMode, SyncMode};
 use crate::render::{App, Inputs};
-use crate::report::{Failure, Run, Stage, Trigger};
+use crate::report::{End, Failure, Run, Stage, Trigger};
 use crate::source::GitSource;
 
 use super::chronicle::Chronicle;
 use super::follow::{Followed, Follower, INTERRUPTED, News, Trouble};
 use super::gone::{TakeDown, TookDown};
 use super::orders::{Orders, orders};
-use super::roster::{Due, Gate, Last, Roster, Running, Want};
+use super::roster::{CONTENDED, CONTENDED_SPAN, Due, Gate, Last, Roster, Running, Want};
 use super::say;
 use super::schedule::{self, NextRun};
 use super::shutdown::Stop;
@@ -56,6 +57,8 @@ pub trait Operator: Send + Sync {
         allowed: &[String],
         kubernetes: bool,
     ) -> Result<Reach, Failure>;
+    /// Where the watches of its targets tell whose live state moved.
+    fn stirred(&self) -> Arc<Stirred>;
 }
 
 /// What turns: [`Engine`], or a test's.
@@ -238,6 +241,7 @@ impl Floor {
             followed.insert(task.id(), index);
         }
         let drain = self.stop.drain.clone();
+        let stirred = self.house.operator.stirred();
         loop {
             self.launch();
             let next = self.roster.next();
@@ -248,6 +252,8 @@ impl Floor {
                 // `recv` and `join_next` are cancel-safe by their documentation: what was not returned is still there.
                 Some(news) = news.recv() => self.hear(news),
                 Some(ended) = self.runs.join_next_with_id() => self.ended(ended),
+                // Cancel-safe by its documentation.
+                apps = stirred.next() => self.stirred(&apps),
                 Some(ended) = followers.join_next_with_id() => {
                     let id = match &ended {
                         Ok((id, ())) => *id,
@@ -533,6 +539,11 @@ impl Floor {
         let next = schedule::next_run(&run, slot.failures);
         let delay = next.delay(slot.interval, dice);
         let now = Instant::now();
+        let healed = matches!(&run.end, End::Stable { healed: true, .. })
+            || matches!(&run.end, End::Held { healed, .. } if *healed > 0);
+        if healed && slot.note_heal(now) {
+            tracing::warn!(app = %key.app, "healed {CONTENDED} times within {} minutes: somebody puts the change back each time; from now on it is looked at every {}s only", CONTENDED_SPAN.as_secs() / 60, slot.interval.as_secs());
+        }
         slot.next = now + delay.unwrap_or(slot.interval);
         if matches!(slot.want, Want::Down { .. }) && !failed && next != NextRun::Never {
             slot.want = Want::Absent;

@@ -279,7 +279,7 @@ pub(super) async fn stay(
     let idle = !plan.changes.iter().any(|change| change.acts());
     let report_only = bench.turn.options.report_drift && !resuming;
     if !resuming && (idle || report_only) {
-        note_held(bench, look, &stand::drift(&plan, false));
+        still_held(bench, &look.state, &stand::drift(&plan, false));
         return End::Held {
             held: held(&hold, Some(record)),
             healed: 0,
@@ -383,15 +383,15 @@ async fn heal(
 }
 
 /// Saved only when it says something new: a poll that finds it held as before writes nothing.
-fn note_held(bench: &Bench<'_>, look: &Look, drift: &[Change]) {
+pub(super) fn still_held(bench: &Bench<'_>, before: &AppState, drift: &[Change]) {
     let mut state = AppState {
         phase: Phase::Held,
         last_seen: Some(bench.turn.commit.revision.clone()),
         last_error: None,
         failures: 0,
-        ..look.state.clone()
+        ..before.clone()
     };
-    let seen = look.state.last_seen == state.last_seen && look.state.phase == Phase::Held;
+    let seen = before.last_seen == state.last_seen && before.phase == Phase::Held;
     if !sightings::sight(&mut state, drift, bench.world.clock.now()) && seen {
         return;
     }

@@ -22,6 +22,7 @@ mod guard;
 mod laws_engine;
 mod laws_kubernetes;
 mod laws_kubernetes_edges;
+mod laws_kubernetes_watch;
 mod laws_live;
 mod laws_refused;
 mod laws_secrets;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::live::kubernetes::ownership::label_value;
 use crate::names::{AppKey, AppName};
 use crate::render::{App, Desired};
 use crate::report::{Failure, Trigger};
@@ -33,6 +34,16 @@ impl Floor {
                 self.recovered(index);
                 self.read(index, reading);
                 self.missing(index);
+            }
+        }
+    }
+
+    /// A watch saw that live state of these apps moved: each is looked at, now.
+    pub(super) fn stirred(&mut self, apps: &BTreeSet<String>) {
+        let now = Instant::now();
+        for (key, slot) in &mut self.roster.0 {
+            if apps.contains(&label_value(key.app.as_str())) && slot.may_stir(now) {
+                slot.ask(Trigger::Drift);
             }
         }
     }
@@ -148,6 +159,9 @@ impl Floor {
         let same_commit = slot.revision() == Some(&commit.revision);
         let returned = matches!(slot.want, Want::Absent | Want::Left | Want::Down { .. });
         let new = before.as_ref() != Some(&desired.content);
+        // Other rules may want something else of the same content.
+        let other_rules =
+            matches!(&slot.want, Want::Release { app: before, .. } if before.rules != app.rules);
         slot.target = app.target.clone();
         slot.want = Want::Release {
             app: Box::new(app),
@@ -160,6 +174,8 @@ impl Floor {
             // A commit that changes the app is a new chance: it does not wait for the back-off of the old one.
             slot.failures = 0;
             slot.pre_empt();
+        } else if other_rules {
+            slot.ask(Trigger::Commit);
         } else if !same_commit {
             slot.ask(Trigger::Tick);
         }

@@ -91,6 +91,7 @@ struct Desk {
     variables: Mutex<BTreeMap<String, String>>,
     /// How often it was asked.
     asked: Mutex<usize>,
+    stirred: Arc<Stirred>,
 }
 
 impl Default for Desk {
@@ -99,6 +100,7 @@ impl Default for Desk {
             expander: Expander::new("", "/nonexistent"),
             variables: Mutex::default(),
             asked: Mutex::default(),
+            stirred: Arc::default(),
         }
     }
 }
@@ -120,6 +122,9 @@ impl Operator for Desk {
     }
     async fn target(&self, _: Option<&str>, _: &[String], _: bool) -> Result<Reach, Failure> {
         Ok(Reach::Engine(Arc::new(EmptyEngine(engine_id()))))
+    }
+    fn stirred(&self) -> Arc<Stirred> {
+        Arc::clone(&self.stirred)
     }
 }
 

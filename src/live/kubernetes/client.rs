@@ -6,11 +6,15 @@
 
 use std::error::Error as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
 use http::{Method, Request, StatusCode};
 use kube::client::Body as HttpBody;
+use kube::core::WatchEvent;
 use serde_json::Value;
 use tokio::sync::{RwLock, Semaphore};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -30,6 +34,8 @@ pub struct Api {
     address: Arc<str>,
     slots: Arc<Semaphore>,
     kinds: Arc<RwLock<Option<Arc<Kinds>>>>,
+    /// Set by the first 401.
+    refused: Arc<AtomicBool>,
 }
 
 /// An answer.
@@ -57,12 +63,18 @@ impl Api {
             address,
             slots: Arc::new(Semaphore::new(AT_ONCE)),
             kinds: Arc::default(),
+            refused: Arc::default(),
         })
     }
 
     /// The server's address.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Whether the server refused our credentials at least once.
+    pub fn is_refused(&self) -> bool {
+        self.refused.load(Ordering::Relaxed)
     }
 
     /// `GET path`.
@@ -161,6 +173,9 @@ impl Api {
     }
 
     fn refused(&self, call: &str, status: StatusCode, retry_after: Option<u64>, bytes: &Bytes) -> LiveError {
+        if status == StatusCode::UNAUTHORIZED {
+            self.refused.store(true, Ordering::Relaxed);
+        }
         let Ok(answer) = serde_json::from_slice::<Value>(bytes) else {
             // A proxy's page, or plain words of the server itself.
             let words = String::from_utf8_lossy(bytes);
@@ -229,6 +244,41 @@ impl Api {
             Problem::Cut
         };
         LiveError::caused(call, problem, error)
+    }
+
+    /// A watch: events as they come, until the server ends it or the caller drops it. It takes no slot and has no deadline:
+    /// it is quiet most of the time, and who reads it notices a silence.
+    pub async fn events(
+        &self,
+        call: &str,
+        path: &str,
+    ) -> Result<BoxStream<'static, Result<WatchEvent<Value>, LiveError>>, LiveError> {
+        let request = Request::get(path)
+            .header(http::header::ACCEPT, "application/json")
+            .body(Vec::new())
+            .map_err(|error| LiveError::caused(call, Problem::BadRequest, &error))?;
+        let events = match self.client.request_events::<Value>(request).await {
+            Ok(events) => events,
+            Err(error) => return Err(self.watch_failed(call, error)),
+        };
+        let (api, call) = (self.clone(), call.to_owned());
+        Ok(events
+            .map(move |event| event.map_err(|error| api.watch_failed(&call, error)))
+            .boxed())
+    }
+
+    fn watch_failed(&self, call: &str, error: kube::Error) -> LiveError {
+        match error {
+            kube::Error::Api(status) => {
+                if status.code == 401 {
+                    self.refused.store(true, Ordering::Relaxed);
+                }
+                let answer = serde_json::to_value(&status).unwrap_or_default();
+                let refusal = refusal(&answer, status.code, None);
+                LiveError::new(call, Problem::Api(Box::new(refusal)))
+            }
+            error => self.failed(call, &error),
+        }
     }
 
     /// What the cluster serves; read once, and again with `fresh`.

@@ -14,6 +14,8 @@ pub mod client;
 mod observe;
 mod execute;
 mod surroundings;
+mod shelf;
+pub mod feeds;
 pub mod target;
 
 pub use observe::{annotated, inventory_name, inventory_object};

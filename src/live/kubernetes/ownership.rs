@@ -50,6 +50,17 @@ pub fn is_mark(path: &Path) -> bool {
         if a == "metadata" && b == "labels" && [MANAGED_BY, APP, INSTANCE].contains(&name.as_str()))
 }
 
+/// Whether `live` bears the marks that `body` would give it.
+pub fn bears_marks_of(live: &Value, body: &Value) -> bool {
+    let mark = |object: &Value, name: &str| {
+        let labels = object.pointer("/metadata/labels");
+        labels.and_then(|labels| labels.get(name)).cloned()
+    };
+    [MANAGED_BY, APP, INSTANCE]
+        .iter()
+        .all(|name| mark(live, name) == mark(body, name))
+}
+
 /// Whose `live` is.
 pub fn belongs(live: &Value, owned: Option<&OwnedObject>, instance: &InstanceName, app: &AppName) -> Belongs {
     let uid = live

@@ -1,39 +1,70 @@
 //! A cluster as the loop's target.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use http::Method;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::client::Api;
 use super::config::{ClusterSpec, resolve};
+use super::feeds::{Feeds, Watching};
 use super::op::Op;
-use super::world::{Ask, Cluster, ClusterFacts, Observed, PodContainer, Receipt, Surroundings};
+use super::world::{Ask, Cluster, ClusterFacts, Observed, OwnedObject, PodContainer, Receipt, Surroundings};
 use super::{execute, observe, surroundings};
 use crate::live::{LiveError, Problem};
 use crate::names::{ObjectKey, TargetId};
+
+/// How long a cluster's identity is trusted: one that was set up anew behind the same address is found within this.
+const TRUSTED: Duration = Duration::from_secs(60);
 
 /// One cluster, reached with one identity.
 pub struct KubernetesTarget {
     name: String,
     namespace: String,
     api: Api,
-    facts: ClusterFacts,
+    /// As at the connect.
+    id: TargetId,
+    facts: Mutex<(Instant, ClusterFacts)>,
+    /// Where this connection is kept for long enough to watch.
+    feeds: Option<Feeds>,
 }
 
 impl KubernetesTarget {
-    /// Reads the kubeconfig and asks the cluster who it is.
-    pub async fn connect(name: Option<&str>, spec: &ClusterSpec) -> Result<Arc<Self>, LiveError> {
+    /// Reads the kubeconfig and asks the cluster who it is. With `watching`, the kinds of our objects are watched from the
+    /// first [`Cluster::as_left`] on.
+    pub async fn connect(
+        name: Option<&str>,
+        spec: &ClusterSpec,
+        watching: Option<Watching>,
+    ) -> Result<Arc<Self>, LiveError> {
         let resolved = resolve(spec).await?;
         let api = Api::new(resolved.config)?;
         let facts = facts(&api).await?;
         Ok(Arc::new(Self {
             name: format!("k8s:{}", name.unwrap_or(&resolved.context)),
             namespace: resolved.namespace,
+            feeds: watching.map(|watching| Feeds::new(api.clone(), watching)),
             api,
-            facts,
+            id: facts.id.clone(),
+            facts: Mutex::new((Instant::now(), facts)),
         }))
+    }
+
+    /// Who the cluster is; asked again when the last answer is old.
+    async fn facts(&self) -> Result<ClusterFacts, LiveError> {
+        {
+            let known = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
+            if known.0.elapsed() < TRUSTED {
+                return Ok(known.1.clone());
+            }
+        }
+        let now = facts(&self.api).await?;
+        *self.facts.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), now.clone());
+        Ok(now)
     }
 
     /// The namespace of objects that name none.
@@ -75,11 +106,20 @@ impl Cluster for KubernetesTarget {
     }
 
     fn id(&self) -> &TargetId {
-        &self.facts.id
+        &self.id
     }
 
     async fn observe(&self, ask: &Ask<'_>) -> Result<Observed, LiveError> {
-        observe::observe(&self.api, self.facts.clone(), &self.namespace, ask).await
+        let facts = self.facts().await?;
+        observe::observe(&self.api, facts, &self.namespace, ask).await
+    }
+
+    fn as_left(&self, owned: &BTreeMap<ObjectKey, OwnedObject>) -> bool {
+        self.feeds.as_ref().is_some_and(|feeds| feeds.as_left(owned))
+    }
+
+    fn is_refused(&self) -> bool {
+        self.api.is_refused()
     }
 
     async fn execute(&self, op: &Op) -> Result<Receipt, LiveError> {

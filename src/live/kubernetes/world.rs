@@ -28,6 +28,11 @@ pub trait Cluster: Send + Sync {
     fn id(&self) -> &TargetId;
     /// Reads everything of an app in the fewest calls. An error is *unknown*, never *empty*.
     async fn observe(&self, ask: &Ask<'_>) -> Result<Observed, LiveError>;
+    /// Whether all these objects are as their last apply left them, by watches alone and without a call. `false` where
+    /// nothing is watched, and where a watch proves nothing: then `observe` tells.
+    fn as_left(&self, owned: &BTreeMap<ObjectKey, OwnedObject>) -> bool;
+    /// Whether the server refused this connection's credentials: it has to be connected anew.
+    fn is_refused(&self) -> bool;
     /// Does one thing: exactly one API call.
     async fn execute(&self, op: &Op) -> Result<Receipt, LiveError>;
     /// Reads these objects again with what bears on their health: their pods, replica sets and events.

@@ -248,13 +248,22 @@ fn present(
     }
     let same_as_sent = owned.is_some_and(|owned| owned.sent == sent && owned.uid == live.uid);
     let marked = live.managers.iter().any(|manager| manager.name == MANAGER);
-    if fields.is_empty() && marked && (same_as_sent || wanted.dry.is_none() || equal(wanted, live)) {
+    let unmarked = !ownership::bears_marks_of(&live.value, &wanted.body.0);
+    if fields.is_empty()
+        && marked
+        && !unmarked
+        && (same_as_sent || wanted.dry.is_none() || equal(wanted, live))
+    {
         return Ok(Decided {
             known: Some(known),
             ..kept(scene, key, None, None)
         });
     }
-    let moved_live = fields.iter().all(|field| field.moved == Moved::Live) && !fields.is_empty();
+    let moved_live = if fields.is_empty() {
+        unmarked && same_as_sent
+    } else {
+        fields.iter().all(|field| field.moved == Moved::Live)
+    };
     let cause = match scene.stance.roll_back_from {
         Some(from) => Cause::RollBack { from: from.clone() },
         None if moved_live => Cause::Drifted,
@@ -267,7 +276,11 @@ fn present(
     };
     let mut update = change(scene, key, action, cause);
     if fields.is_empty() {
-        update.notes.push("only which fields are ours changes".to_owned());
+        update.notes.push(if unmarked {
+            "our labels are put back".to_owned()
+        } else {
+            "only which fields are ours changes".to_owned()
+        });
     }
     if let Some(DryRun::NotPossible(why)) = &wanted.dry {
         update.notes.push(format!("compared without the server: {why}"));
