@@ -5,6 +5,7 @@ pub mod clock;
 pub mod secret;
 pub mod progress;
 pub mod child;
+pub mod expression;
 pub mod document;
 pub mod settings;
 pub mod source;

@@ -31,6 +31,7 @@ use crate::live::world::{Container, ContainerId, Symbols};
 use crate::names::{AppKey, Digest, ObjectKey, ResourceKey, RunId};
 use crate::plan::{Change, Phase, Step};
 use crate::progress::{Event, Progress, Stage};
+use crate::render::app::HealthRules;
 use crate::secret::Mask;
 
 /// Changes that are worked on at once.
@@ -50,6 +51,8 @@ pub struct Hands<'a> {
     pub run: &'a RunId,
     /// Asks for an end at the next step boundary.
     pub stop: &'a CancellationToken,
+    /// How the objects of a cluster are judged that a step waits for.
+    pub health: &'a HealthRules,
 }
 
 /// What came of one phase of a plan.

@@ -86,7 +86,7 @@ pub(super) async fn ready(
         generation,
         ..Applied::at(hands.clock.now())
     };
-    let rules = Rules::default();
+    let rules = Rules::of(hands.health);
     let mut seen = Sightings::default();
     let mut patience = awaited.patience;
     let mut read = 0;

@@ -30,6 +30,12 @@ pub enum Kind {
     /// A list of texts.
     Texts,
     Port,
+    /// A whole number from 0 on.
+    Count,
+    /// True or false.
+    Flag,
+    /// A list of items, each with the settings below it.
+    List,
     /// `90s`, `5m`, `1h30m`.
     Time,
     /// One of these words.
@@ -179,6 +185,164 @@ pub const REPOSITORY: &[Field] = &[
         "",
     ),
     field(
+        "apps.*.health.expressions",
+        Kind::List,
+        "none",
+        "How objects of a kind say how they are; for clusters",
+        "They are those of Flux's `healthCheckExprs` and mean the same: `inProgress` is asked first, then `failed`, then `current`;\n\
+         where none is true, or none has an answer yet, the object is in progress. The fields of the object are the variables.\n\
+         Any version of the group matches.\n\n\
+         \x20   health:\n\
+         \x20     expressions:\n\
+         \x20       - apiVersion: example.com/v1\n\
+         \x20         kind: Widget\n\
+         \x20         failed: status.phase == 'Broken'\n\
+         \x20         current: status.phase == 'Up'\n",
+    ),
+    field(
+        "apps.*.health.expressions.apiVersion",
+        Kind::Text,
+        "",
+        "The group and a version of the kind",
+        "",
+    ),
+    field("apps.*.health.expressions.kind", Kind::Text, "", "The kind", ""),
+    field(
+        "apps.*.health.expressions.inProgress",
+        Kind::Text,
+        "none",
+        "True while it is on its way",
+        "",
+    ),
+    field(
+        "apps.*.health.expressions.failed",
+        Kind::Text,
+        "none",
+        "True when it has failed",
+        "",
+    ),
+    field(
+        "apps.*.health.expressions.current",
+        Kind::Text,
+        "",
+        "True when it is healthy",
+        "",
+    ),
+    field(
+        "apps.*.health.patience",
+        Kind::Object,
+        "",
+        "How long a trouble of pods may last before it fails the release; for clusters",
+        "A service that crashes until its database answers: `patience: { crash: 2m }`. The waiting for progress\n\
+         (`health.timeout`) is as long by itself, unless it is written too.\n",
+    ),
+    field(
+        "apps.*.health.patience.image_missing",
+        Kind::Time,
+        "15s",
+        "An image that does not exist, or whose name is none",
+        "",
+    ),
+    field(
+        "apps.*.health.patience.image_pull",
+        Kind::Time,
+        "5m",
+        "An image that can't be pulled now",
+        "",
+    ),
+    field(
+        "apps.*.health.patience.cannot_run",
+        Kind::Time,
+        "15s",
+        "A command that can't be run",
+        "",
+    ),
+    field(
+        "apps.*.health.patience.config_missing",
+        Kind::Time,
+        "45s",
+        "A ConfigMap, a Secret or a key that is not there",
+        "",
+    ),
+    field(
+        "apps.*.health.patience.crash",
+        Kind::Time,
+        "0s",
+        "Crashes, from the second one on",
+        "",
+    ),
+    field(
+        "apps.*.health.patience.out_of_memory",
+        Kind::Time,
+        "0s",
+        "Kills for memory, from the second one on",
+        "",
+    ),
+    field(
+        "apps.*.health.patience.ended",
+        Kind::Time,
+        "0s",
+        "A service that ends by itself, again and again",
+        "",
+    ),
+    field(
+        "apps.*.health.patience.probe",
+        Kind::Time,
+        "what its probes may take and 30s",
+        "A container that runs and is not ready",
+        "",
+    ),
+    field(
+        "apps.*.health.patience.unschedulable",
+        Kind::Time,
+        "2m",
+        "A pod that no node has room for",
+        "",
+    ),
+    field(
+        "apps.*.health.patience.quota",
+        Kind::Time,
+        "30s",
+        "Pods that a quota forbids",
+        "",
+    ),
+    field(
+        "apps.*.health.patience.refused",
+        Kind::Time,
+        "30s",
+        "Pods that a policy or a webhook refuses",
+        "",
+    ),
+    field(
+        "apps.*.health.patience.not_created",
+        Kind::Time,
+        "3m",
+        "Pods that can't be created for another reason",
+        "",
+    ),
+    field(
+        "apps.*.health.patience.volume",
+        Kind::Time,
+        "3m",
+        "A volume that can't be attached or mounted",
+        "",
+    ),
+    field(
+        "apps.*.health.max_unhealthy_nodes",
+        Kind::Count,
+        "0",
+        "How many pods of a DaemonSet may be unwell; for clusters",
+        "The annotation `driftless.dev/max-unhealthy-nodes: \"2\"` says it for one DaemonSet.\n",
+    ),
+    field(
+        "apps.*.health.wait_for_addresses",
+        Kind::Flag,
+        "false",
+        "Load balancers, ingresses and gateways must have an address; for clusters",
+        "Without it their lack is shown and holds nothing back. The annotation `driftless.dev/wait-for-address: \"true\"` (or\n\
+         \"false\") says it for one object.\n",
+    ),
+    field(
         "apps.*.rollback",
         Kind::Word(&["auto", "notify", "off"]),
         "auto",
@@ -243,6 +407,9 @@ impl Field {
             Kind::Text => "text".to_owned(),
             Kind::Texts => "a list of texts".to_owned(),
             Kind::Port => "a port number".to_owned(),
+            Kind::Count => "a number".to_owned(),
+            Kind::Flag => "true | false".to_owned(),
+            Kind::List => "a list of settings".to_owned(),
             Kind::Time => "a time span (90s, 5m, 1h30m)".to_owned(),
             Kind::Word(words) => words.join(" | "),
         }
@@ -296,6 +463,9 @@ fn one(fields: &[Field], field: &Field) -> Value {
         Kind::Text => json!({ "type": "string" }),
         Kind::Texts => json!({ "type": "array", "items": { "type": "string" } }),
         Kind::Port => json!({ "type": "integer", "minimum": 1, "maximum": 65535 }),
+        Kind::Count => json!({ "type": "integer", "minimum": 0 }),
+        Kind::Flag => json!({ "type": "boolean" }),
+        Kind::List => json!({ "type": "array", "items": object(fields, field.path) }),
         Kind::Time => json!({ "type": "string", "pattern": "^([0-9]+(\\.[0-9]+)?(ms|s|m|h|d))+$" }),
         Kind::Word(words) => json!({ "enum": words }),
     };

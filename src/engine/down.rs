@@ -41,8 +41,8 @@ async fn take_down(bench: &Bench<'_>, notes: &mut Notes) -> End {
         Ok(approved) => approved,
         Err(end) => return *end,
     };
-    let applied = apply::apply(&approved, plan::Phase::Apply, bench.hands()).await;
-    let late = apply::apply(&approved, plan::Phase::AfterBake, bench.hands()).await;
+    let applied = apply::apply(&approved, plan::Phase::Apply, bench.hands(&turn.desired)).await;
+    let late = apply::apply(&approved, plan::Phase::AfterBake, bench.hands(&turn.desired)).await;
     if let Some((resource, stood)) = applied.cancelled().or(late.cancelled()) {
         return bench.interrupted(&format!("{resource}, before: {stood}"));
     }

@@ -233,10 +233,10 @@ impl Bench<'_> {
     ) -> (Passed, usize) {
         let plan = approved.plan();
         let mut watched = watched(desired, cluster, before, state);
-        if let Err(end) = self.before(plan, &mut watched, state).await {
+        if let Err(end) = self.before(plan, desired, &mut watched, state).await {
             return (Passed::Ended(end), 0);
         }
-        let applied = crate::apply::apply(approved, Phase::Apply, self.hands()).await;
+        let applied = crate::apply::apply(approved, Phase::Apply, self.hands(desired)).await;
         let calls = applied.calls();
         if let Err(end) = self.write_down_objects(plan, cluster, before, Some(&applied), &[]) {
             return (Passed::Ended(end), calls);
@@ -252,7 +252,7 @@ impl Bench<'_> {
         }
         if let Some((resource, failure)) = applied.failure() {
             let passed = self
-                .broke_objects(resource, failure, &applied, &watched, state)
+                .broke_objects((resource, failure), desired, &applied, &watched, state)
                 .await;
             return (passed, calls);
         }
@@ -299,6 +299,7 @@ impl Bench<'_> {
     async fn before(
         &self,
         plan: &Plan,
+        desired: &Desired,
         watched: &mut [Watched],
         state: &mut AppState,
     ) -> Result<(), Box<End>> {
@@ -314,7 +315,7 @@ impl Bench<'_> {
         let counts = restart_counts(&around.pods);
         state.restarts_before = counts.clone();
         let now = self.world.clock.now();
-        let rules = Rules::default();
+        let rules = Rules::of(&desired.rules.health);
         for one in watched.iter_mut() {
             one.restarts.clone_from(&counts);
             let touched = plan
@@ -341,7 +342,7 @@ impl Bench<'_> {
             .filter(|one| &*one.key.kind == "Job")
             .map(|one| (one.key.clone(), one.name.clone()))
             .collect();
-        let health = Rules::default();
+        let health = Rules::of(rules);
         let mut objects = Objects::new(watched, &health, self.eyes(&save));
         let settled = {
             let watch = settle::settle_objects(&mut objects, rules, timers, self.eyes(&save));
@@ -363,8 +364,8 @@ impl Bench<'_> {
     /// What a failed step says about the release: with the object's own evidence where there is some.
     async fn broke_objects(
         &self,
-        resource: &crate::names::ResourceKey,
-        failure: &crate::apply::StepFailure,
+        (resource, failure): (&crate::names::ResourceKey, &crate::apply::StepFailure),
+        desired: &Desired,
         applied: &Applied,
         watched: &[Watched],
         state: &AppState,
@@ -378,7 +379,7 @@ impl Bench<'_> {
             return Passed::Broke(evidence);
         };
         let save = |timers: &Timers| self.save_timers(state, timers);
-        let health = Rules::default();
+        let health = Rules::of(&desired.rules.health);
         let mut objects = Objects::new(vec![one.clone()], &health, self.eyes(&save));
         let gathered = match evidence.first() {
             Some(first) => objects.gather(&first.cause).await,
@@ -400,7 +401,7 @@ pub(super) async fn standing(
     let watched = watched(desired, cluster, inventory, state);
     let keys: Vec<ObjectKey> = watched.iter().map(|one| one.key.clone()).collect();
     let around = turn.target.cluster()?.surroundings(&keys).await?;
-    let rules = Rules::default();
+    let rules = Rules::of(&desired.rules.health);
     Ok(watched
         .into_iter()
         .map(|one| {

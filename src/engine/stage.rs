@@ -49,7 +49,7 @@ pub(super) enum Passed {
 }
 
 impl Bench<'_> {
-    pub(super) fn hands(&self) -> Hands<'_> {
+    pub(super) fn hands<'b>(&'b self, desired: &'b Desired) -> Hands<'b> {
         Hands {
             target: &self.turn.target,
             journal: self.world.history.as_ref(),
@@ -58,6 +58,7 @@ impl Bench<'_> {
             mask: self.mask,
             run: self.run,
             stop: &self.turn.waits,
+            health: &desired.rules.health,
         }
     }
 
@@ -105,7 +106,7 @@ impl Bench<'_> {
                 self.step_failed(&failure, Stage::PreFlight, false)
             })?;
         }
-        apply::pre_flight(approved, self.hands())
+        apply::pre_flight(approved, self.hands(desired))
             .await
             .map_err(|failure| self.step_failed(&failure, Stage::PreFlight, false))
     }
@@ -159,7 +160,7 @@ impl Bench<'_> {
                 .pass_objects(approved, desired, cluster, before.1, state)
                 .await;
         }
-        let applied = apply::apply(approved, Phase::Apply, self.hands()).await;
+        let applied = apply::apply(approved, Phase::Apply, self.hands(desired)).await;
         let calls = applied.calls();
         let touched = calls > 0 || applied.failure().is_some();
         let seen = match self
@@ -453,7 +454,7 @@ impl Bench<'_> {
             app: self.turn.key.app.clone(),
             stage: crate::progress::Stage::Prune,
         });
-        let applied = apply::apply(approved, Phase::AfterBake, self.hands()).await;
+        let applied = apply::apply(approved, Phase::AfterBake, self.hands(desired)).await;
         let cluster = cluster.as_deref();
         if let Some((resource, failure)) = applied.failure() {
             warnings.push(format!(

@@ -4,6 +4,7 @@
 //! are parsed; nobody downstream checks again. Must not: hold addresses or credentials of a target (those are the
 //! operator's).
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -154,6 +155,93 @@ pub struct HealthRules {
     /// An HTTP probe by service, never by URL (decision 30).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpProbe>,
+    // What follows is for objects of a cluster. Each is left out where it is not set: digests and stored releases of earlier
+    // versions stay what they are.
+    /// Expressions for kinds that the rules do not know, or know wrongly; each group and kind once.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub expressions: Vec<HealthExpr>,
+    /// Other patience than the defaults.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub patience: BTreeMap<Patience, Duration>,
+    /// How many pods of a DaemonSet may be unwell on nodes that look well.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub max_unhealthy_nodes: u32,
+    /// Load balancers, ingresses and gateways hold the release back until they have an address.
+    #[serde(skip_serializing_if = "is_false")]
+    pub wait_for_addresses: bool,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
+/// How objects of one kind say how they are, as Flux writes it (`healthCheckExprs`): CEL over the object's fields.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HealthExpr {
+    pub api_version: String,
+    pub kind: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_progress: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
+    pub current: String,
+}
+
+impl HealthExpr {
+    /// The group of its API version; empty for the core group.
+    pub fn group(&self) -> &str {
+        self.api_version.split_once('/').map_or("", |(group, _)| group)
+    }
+}
+
+/// A trouble of pods whose patience can be set (the table in `docs/kubernetes-health.md`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Patience {
+    ImageMissing,
+    ImagePull,
+    CannotRun,
+    ConfigMissing,
+    Crash,
+    OutOfMemory,
+    Ended,
+    Probe,
+    Unschedulable,
+    Quota,
+    Refused,
+    NotCreated,
+    Volume,
+}
+
+impl Patience {
+    /// Each with its word in `driftless.yaml`.
+    pub const ALL: &[(&str, Self)] = &[
+        ("image_missing", Self::ImageMissing),
+        ("image_pull", Self::ImagePull),
+        ("cannot_run", Self::CannotRun),
+        ("config_missing", Self::ConfigMissing),
+        ("crash", Self::Crash),
+        ("out_of_memory", Self::OutOfMemory),
+        ("ended", Self::Ended),
+        ("probe", Self::Probe),
+        ("unschedulable", Self::Unschedulable),
+        ("quota", Self::Quota),
+        ("refused", Self::Refused),
+        ("not_created", Self::NotCreated),
+        ("volume", Self::Volume),
+    ];
+}
+
+impl HealthRules {
+    /// The longest patience that the app asks for by itself: a deadline for progress that nobody wrote must not be shorter.
+    pub fn longest_patience(&self) -> Duration {
+        self.patience.values().max().copied().unwrap_or_default()
+    }
 }
 
 impl Default for HealthRules {
@@ -163,6 +251,10 @@ impl Default for HealthRules {
             bake: Duration::from_secs(10),
             cap: Duration::from_secs(30 * 60),
             http: None,
+            expressions: Vec::new(),
+            patience: BTreeMap::new(),
+            max_unhealthy_nodes: 0,
+            wait_for_addresses: false,
         }
     }
 }

@@ -33,6 +33,8 @@ use crate::secret::Mask;
 pub const STEADY: Duration = Duration::from_secs(5);
 /// No progress for this long fails a release, unless its healthchecks need longer (decision 21).
 const NO_PROGRESS: Duration = Duration::from_secs(300);
+/// What a deadline that nobody wrote leaves beyond the longest patience of a cause: the cause is to be named, not the deadline.
+const MARGIN: Duration = Duration::from_secs(30);
 /// Log lines kept as evidence.
 pub const EVIDENCE_LINES: usize = 50;
 /// Probes in a row that fail a baking release.
@@ -233,7 +235,7 @@ pub async fn settle_objects(
     timers: Timers,
     eyes: Eyes<'_>,
 ) -> Settled {
-    let longest = objects.time_to_verdict();
+    let longest = objects.time_to_verdict().max(rules.longest_patience() + MARGIN);
     run(objects, rules, longest, timers, eyes).await
 }
 

@@ -23,6 +23,7 @@ mod laws_engine;
 mod laws_kubernetes;
 mod laws_kubernetes_edges;
 mod laws_kubernetes_watch;
+mod laws_kubernetes_health;
 mod laws_live;
 mod laws_refused;
 mod laws_secrets;

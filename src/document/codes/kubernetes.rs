@@ -46,6 +46,16 @@ the Secret out of the app's folder and create it by other means (kubectl, Extern
 error. Elsewhere it is a warning: the text is applied as it stands. Use a kustomization (`replacements`, `images`,
 `configMapGenerator`) or a Helm chart for values that differ between environments.
 ";
+    BAD_OPTION = 810, "bad-option", "an annotation of Driftless has a value or a name that means nothing",
+"Objects say by annotation how they are to be treated; values are text, so numbers and booleans are quoted.
+
+    driftless.dev/health: ignore                 # its health is shown and holds nothing back
+    driftless.dev/wait-for-address: \"true\"       # a load balancer, ingress or gateway
+    driftless.dev/max-unhealthy-nodes: \"2\"       # a DaemonSet
+
+Others are `driftless.dev/wave`, `hook`, `prune` and `force`. A name that is not known is a warning, because it would be
+without effect.
+";
     OVERLAYS = 809, "several-overlays", "several overlays build on one base",
 "Two or more kustomizations build on the same folder: as a rule they are the same app for different environments, and
 which of them is to run where cannot be guessed. Say it in a `driftless.yaml`, which then lists all apps:

@@ -18,6 +18,17 @@ the setting. `driftless schema` prints the schema of the file for your editor.
 "The key is not a setting that this object has. Unknown settings are errors, because a misspelled one would be
 without effect and without a word. The nearest known one is suggested.
 ";
+    BAD_EXPRESSION = 308, "bad-expression", "a health expression can't be read",
+"`health.expressions` holds CEL, as Flux's `healthCheckExprs` does. Each has an `apiVersion`, a `kind` and `current`, and may
+have `inProgress` and `failed`; the fields of the object are the variables. An expression is at most 4096 characters long
+and nests loops (`exists`, `all`, `filter`, `map`) at most twice.
+
+    expressions:
+      - apiVersion: example.com/v1
+        kind: Widget
+        failed: status.phase == 'Broken'
+        current: status.phase == 'Up'
+";
     SETTING_VALUE = 310, "setting-value", "a setting's value cannot be used",
 "The setting is known and of the right type, but its value means nothing here: a duration without a unit, a name with
 characters that it may not have, a target that is not declared. The message says what is expected.

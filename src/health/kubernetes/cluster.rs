@@ -120,7 +120,7 @@ fn addressed(scene: &Scene<'_>, lacking: &str) -> Judged {
     } else {
         Judged::healthy()
     };
-    gating_if(judged, scene.rules.wait_for_addresses)
+    gating_if(judged, scene.waits_for_address())
 }
 
 fn gating_if(mut judged: Judged, gating: bool) -> Judged {
@@ -311,5 +311,5 @@ fn gateway(scene: &Scene<'_>) -> Judged {
         None => Judged::progressing(CauseKind::NotReady, "it is not programmed yet"),
     };
     // An address comes from outside the cluster, as with a load balancer.
-    gating_if(judged, scene.rules.wait_for_addresses)
+    gating_if(judged, scene.waits_for_address())
 }

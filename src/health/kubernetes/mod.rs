@@ -40,6 +40,10 @@ pub use workloads::{StuckPod, stuck_pod};
 
 use super::{Cause, CauseKind, Class, Verdict};
 use crate::clock::Timestamp;
+use crate::render::app::{HealthRules, Patience};
+use crate::render::manifests::options::{
+    ARGO_IGNORE_HEALTH, HEALTH, HEALTH_IGNORE, MAX_UNHEALTHY_NODES, WAIT_FOR_ADDRESS,
+};
 
 /// What surrounds one object and bears on its health. Lists may hold more than belongs to it: owners are checked here.
 #[derive(Debug, Clone, Copy)]
@@ -60,6 +64,24 @@ pub struct Scene<'a> {
     /// What the last look at this object answered.
     pub seen: &'a Sightings,
     pub rules: &'a Rules,
+}
+
+impl Scene<'_> {
+    /// Whether this object holds the release back until it has an address: by its annotation, else by the app's rule.
+    fn waits_for_address(&self) -> bool {
+        match fields::annotation(self.object, WAIT_FOR_ADDRESS) {
+            "true" => true,
+            "false" => false,
+            _ => self.rules.wait_for_addresses,
+        }
+    }
+
+    /// How many of its pods may be unwell: by its annotation, else by the app's rule.
+    fn max_unhealthy_nodes(&self) -> u32 {
+        fields::annotation(self.object, MAX_UNHEALTHY_NODES)
+            .parse()
+            .unwrap_or(self.rules.max_unhealthy_nodes)
+    }
 }
 
 /// When and as what the object was applied.
@@ -98,6 +120,20 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// The rules of an app.
+    pub fn of(app: &HealthRules) -> Self {
+        Self {
+            patience: app
+                .patience
+                .iter()
+                .map(|(trouble, time)| (cause(*trouble), *time))
+                .collect(),
+            expressions: cel::Expressions::of(&app.expressions),
+            max_unhealthy_nodes: app.max_unhealthy_nodes,
+            wait_for_addresses: app.wait_for_addresses,
+        }
+    }
+
     /// How long a cause may stand before it fails the release. `None`: it never does by itself.
     pub fn patience(&self, kind: CauseKind) -> Option<Duration> {
         if let Some(own) = self.patience.get(&kind) {
@@ -119,6 +155,24 @@ impl Rules {
             _ => return None,
         };
         Some(Duration::from_secs(secs))
+    }
+}
+
+fn cause(trouble: Patience) -> CauseKind {
+    match trouble {
+        Patience::ImageMissing => CauseKind::ImageMissing,
+        Patience::ImagePull => CauseKind::ImagePull,
+        Patience::CannotRun => CauseKind::CannotRun,
+        Patience::ConfigMissing => CauseKind::ConfigMissing,
+        Patience::Crash => CauseKind::CrashLoop,
+        Patience::OutOfMemory => CauseKind::OutOfMemory,
+        Patience::Ended => CauseKind::EndedByItself,
+        Patience::Probe => CauseKind::Unhealthy,
+        Patience::Unschedulable => CauseKind::Unschedulable,
+        Patience::Quota => CauseKind::Quota,
+        Patience::Refused => CauseKind::Refused,
+        Patience::NotCreated => CauseKind::NotCreated,
+        Patience::Volume => CauseKind::Volume,
     }
 }
 
@@ -241,6 +295,16 @@ impl Judged {
 
 /// Judges one object.
 pub fn judge(scene: &Scene<'_>) -> Judged {
+    let mut judged = by_kind(scene);
+    if fields::annotation(scene.object, HEALTH) == HEALTH_IGNORE
+        || fields::annotation(scene.object, ARGO_IGNORE_HEALTH) == "true"
+    {
+        judged.gating = false;
+    }
+    judged
+}
+
+fn by_kind(scene: &Scene<'_>) -> Judged {
     let object = scene.object;
     if !object.is_object() {
         // A Job with a TTL goes away when it has done its work.

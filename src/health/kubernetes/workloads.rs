@@ -487,7 +487,7 @@ pub fn daemon_set(scene: &Scene<'_>) -> Judged {
         .copied()
         .filter(|pod| !fields::deleted(pod) && is_new(pod) && !excused_node(pod))
         .collect();
-    let allowed = scene.rules.max_unhealthy_nodes;
+    let allowed = scene.max_unhealthy_nodes();
     let expected = desired.saturating_sub(excused).saturating_sub(allowed);
     let to_update = if by_hand {
         0

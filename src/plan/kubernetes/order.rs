@@ -5,6 +5,7 @@
 //! Must not: drop a change.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::names::{ObjectKey, ResourceKey};
 use crate::render::bundle::Hook;
@@ -86,7 +87,7 @@ pub(crate) fn ordered(scene: &Scene<'_>, mut staged: Vec<(Stage, Change)>) -> Ve
                 if waits && let Some(key) = applied(&change) {
                     change.steps.push(Step::Await(Await {
                         condition: Condition::ObjectReady { key },
-                        patience: scene.desired.rules.health.timeout.unwrap_or(READY),
+                        patience: ready_within(scene),
                     }));
                 }
             }
@@ -123,11 +124,19 @@ fn wait_for_all(scene: &Scene<'_>, changes: &mut [Change], stage: Stage) {
             if own.rank >= 8 {
                 change.steps.push(Step::Await(Await {
                     condition: Condition::ObjectReady { key },
-                    patience: scene.desired.rules.health.timeout.unwrap_or(READY),
+                    patience: ready_within(scene),
                 }));
             }
         }
     }
+}
+
+/// How long an object may take to become ready before the next stage.
+fn ready_within(scene: &Scene<'_>) -> Duration {
+    let health = &scene.desired.rules.health;
+    health
+        .timeout
+        .unwrap_or_else(|| READY.max(health.longest_patience()))
 }
 
 /// The object that a change applies.

@@ -7,12 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Broken, Discovery, kind_at};
 use crate::document::{
-    self, Budget, Code, Diagnostic, Diagnostics, Dialect, FieldRules, Fields, File, Item, Spanned,
+    self, Budget, Code, Diagnostic, Diagnostics, Dialect, FieldRules, Fields, File, Item, Span, Spanned,
     did_you_mean,
 };
+use crate::expression::Expression;
 use crate::names::{AppName, ServiceName};
 use crate::render::app::{
-    App, AppKind, DriftMode, HealthRules, Helm, HttpProbe, Prune, RollbackMode, Rules, SyncMode,
+    App, AppKind, DriftMode, HealthExpr, HealthRules, Helm, HttpProbe, Patience, Prune, RollbackMode, Rules,
+    SyncMode,
 };
 use crate::render::{manifests, units};
 use crate::source::{Checkout, RepoPath};
@@ -94,9 +96,15 @@ fn app(checkout: &Checkout, base: &RepoPath, item: &Item, diagnostics: &mut Diag
         }
     }
     let profiles = texts(fields.text_or_texts("profiles"));
+    let mut for_clusters = Vec::new();
     let rules = Rules {
         health: fields
-            .nested("health", format!("`health` of {what}"), health)
+            .nested("health", format!("`health` of {what}"), |fields| {
+                for key in FOR_CLUSTERS.iter().filter(|key| fields.has(key)) {
+                    for_clusters.push((*key, fields.key_span(key).clone()));
+                }
+                health(fields)
+            })
             .unwrap_or_default(),
         rollback: match word(fields, "rollback", &["auto", "notify", "off"]) {
             Some("notify") => RollbackMode::Notify,
@@ -148,6 +156,15 @@ fn app(checkout: &Checkout, base: &RepoPath, item: &Item, diagnostics: &mut Diag
         diagnostics.push(Diagnostic::error(Code::APP_PATH, &path.span, message));
         return None;
     };
+    if !kind.is_kubernetes() {
+        for (key, span) in for_clusters {
+            let message = format!(
+                "`{key}` is for objects of a cluster, and {what} is made of {}",
+                kind.what()
+            );
+            diagnostics.push(Diagnostic::error(Code::SETTING_NOT_ALLOWED, &span, message));
+        }
+    }
     if let Some((values, release)) = helm {
         match &mut kind {
             AppKind::Chart { folder, helm } => {
@@ -265,7 +282,103 @@ fn health(fields: &mut Fields<'_, '_>) -> HealthRules {
         bake: duration(fields, "bake").unwrap_or(default.bake),
         cap: duration(fields, "cap").unwrap_or(default.cap),
         http: fields.nested("http", what, probe).flatten(),
+        expressions: expressions(fields),
+        patience: fields
+            .nested(
+                "patience",
+                format!("`patience` in {}", fields.what()),
+                |patience| {
+                    Patience::ALL
+                        .iter()
+                        .filter_map(|(word, trouble)| Some((*trouble, duration(patience, word)?)))
+                        .collect()
+                },
+            )
+            .unwrap_or_default(),
+        max_unhealthy_nodes: fields
+            .int_in("max_unhealthy_nodes", 0..=100_000)
+            .and_then(|number| u32::try_from(number.value).ok())
+            .unwrap_or_default(),
+        wait_for_addresses: fields.bool("wait_for_addresses").is_some_and(|flag| flag.value),
     }
+}
+
+/// What only objects of a cluster have.
+const FOR_CLUSTERS: &[&str] = &[
+    "expressions",
+    "patience",
+    "max_unhealthy_nodes",
+    "wait_for_addresses",
+];
+
+/// Health expressions in Flux's field names, each read once to see that it can be.
+fn expressions(fields: &mut Fields<'_, '_>) -> Vec<HealthExpr> {
+    let items = fields.sequence("expressions").unwrap_or_default();
+    let mut all: Vec<HealthExpr> = Vec::new();
+    for (index, item) in items.iter().enumerate() {
+        let what = format!("expression {} in {}", index + 1, fields.what());
+        let Some(mut read) = Fields::of(item, what, &FieldRules::SETTINGS, fields.diagnostics()) else {
+            continue;
+        };
+        let api_version = read.required_string("apiVersion");
+        let kind = read.required_string("kind");
+        let _ = read.required("current");
+        let name = kind.as_ref().map_or("?", |kind| kind.value.as_str()).to_owned();
+        let mut cel = |key: &'static str| {
+            let text = read.string(key)?;
+            if let Err(fault) = Expression::parse(&text.value) {
+                let message = format!("the health expression `{key}` of {name} {}", fault.why);
+                let finding = Diagnostic::error(Code::BAD_EXPRESSION, &within(&text, fault.at), message);
+                read.diagnostics().push(finding);
+                return None;
+            }
+            Some(text.value)
+        };
+        let (in_progress, failed, current) = (cel("inProgress"), cel("failed"), cel("current"));
+        read.finish(&[]);
+        let (Some(api_version), Some(kind), Some(current)) = (api_version, kind, current) else {
+            continue;
+        };
+        let expression = HealthExpr {
+            api_version: api_version.value,
+            kind: kind.value,
+            in_progress,
+            failed,
+            current,
+        };
+        if all
+            .iter()
+            .any(|known| known.group() == expression.group() && known.kind == expression.kind)
+        {
+            let message = format!("a second expression for the kind {}", expression.kind);
+            let finding = Diagnostic::error(Code::BAD_EXPRESSION, &kind.span, message)
+                .with_help("any version of a group matches: one expression is enough");
+            fields.diagnostics().push(finding);
+            continue;
+        }
+        all.push(expression);
+    }
+    all
+}
+
+/// The place of a line and column of `text` in its file, where the text is written as it is read.
+fn within(text: &Spanned<String>, at: Option<(usize, usize)>) -> Span {
+    let exact = || {
+        let (line, column) = at?;
+        let written = text.span.text();
+        let start = text.span.start() + written.find(text.value.as_str())?;
+        let before: usize = text
+            .value
+            .split_inclusive('\n')
+            .take(line - 1)
+            .map(str::len)
+            .sum();
+        let rest = text.value.get(before..)?;
+        let skipped: usize = rest.chars().take(column - 1).map(char::len_utf8).sum();
+        let from = start + before + skipped;
+        Some(text.span.file().span(from..from + 1))
+    };
+    exact().unwrap_or_else(|| text.span.clone())
 }
 
 fn probe(fields: &mut Fields<'_, '_>) -> Option<HttpProbe> {

@@ -1,4 +1,7 @@
+use std::time::Duration;
+
 use super::*;
+use crate::render::app::{HealthRules, Patience};
 
 const COMPOSE: &str = "services: {a: {image: x}}";
 
@@ -321,4 +324,67 @@ fn values_files_of_a_chart_are_files_of_the_commit() {
         let shown = chart(helm).broken[0].diagnostics.to_string();
         assert!(shown.contains(message), "{helm}: {shown}");
     }
+}
+
+#[test]
+fn health_rules_for_clusters_are_read_and_checked() {
+    let object = "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: a }\n";
+    let widget = "{ apiVersion: example.com/v1, kind: Widget, current: \"status.phase == 'Up'\" }";
+    let one = |rules: &str| {
+        let file = format!("apps:\n  web: {{ path: web, health: {{ {rules} }} }}\n");
+        let files = [("driftless.yaml", file.as_str()), ("web/app.yaml", object)];
+        let found = discover(&Checkout::in_memory(files), "infra").unwrap_or_else(|found| panic!("{found}"));
+        match (found.apps.first(), found.broken.first()) {
+            (Some(app), None) => Ok(app.rules.health.clone()),
+            (_, Some(broken)) => Err(broken.diagnostics.to_string()),
+            (None, None) => Err(String::new()),
+        }
+    };
+    let rules = one(&format!(
+        "expressions: [{widget}], patience: {{ crash: 2m, probe: 90s }}, max_unhealthy_nodes: 2, wait_for_addresses: true"
+    ))
+    .expect("it is right");
+    assert_eq!(rules.expressions[0].group(), "example.com");
+    assert_eq!(
+        rules.patience,
+        [
+            (Patience::Crash, Duration::from_secs(120)),
+            (Patience::Probe, Duration::from_secs(90))
+        ]
+        .into()
+    );
+    assert_eq!((rules.max_unhealthy_nodes, rules.wait_for_addresses), (2, true));
+    // What an earlier version stored reads as it was meant.
+    let stored: HealthRules =
+        serde_json::from_str(r#"{"bake":{"secs":10,"nanos":0},"cap":{"secs":1800,"nanos":0}}"#)
+            .expect("an old record");
+    assert_eq!(stored, HealthRules::default());
+    for (rules, told) in [
+        (
+            format!("expressions: [{widget}, {widget}]"),
+            "a second expression for the kind Widget",
+        ),
+        (
+            "expressions: [{ apiVersion: a/v1, kind: Widget }]".to_owned(),
+            "needs `current`",
+        ),
+        (
+            widget
+                .replace("phase ==", "phase = =")
+                .replace("{ api", "expressions: [{ api")
+                + "]",
+            "driftless.yaml:2:",
+        ),
+        ("patience: { crash: soon }".to_owned(), "is not a duration"),
+        ("patience: { crashes: 1m }".to_owned(), "unknown field `crashes`"),
+        ("max_unhealthy_nodes: -1".to_owned(), "must be between"),
+    ] {
+        let said = one(&rules).expect_err(&rules);
+        assert!(said.contains(told), "{rules}: {said}");
+    }
+    // Containers have none of it.
+    let found = declared("apps:\n  web: { path: apps/web, health: { patience: { crash: 1m } } }\n")
+        .unwrap_or_else(|found| panic!("{found}"));
+    let said = found.broken[0].diagnostics.to_string();
+    assert!(said.contains("`patience` is for objects of a cluster"), "{said}");
 }

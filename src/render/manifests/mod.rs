@@ -17,6 +17,7 @@ mod flatten;
 mod hooks;
 mod names;
 mod object;
+pub mod options;
 #[cfg(test)]
 mod tests;
 
@@ -264,6 +265,7 @@ impl<'a> Reader<'a> {
             Ok(moment) => moment,
             Err(hooks::LeftOut) => return,
         };
+        options::check(&read, findings);
         let span = item.node.span.clone();
         // The namespace that the object will have decides whether two are one. The app's is also put in the place of none for
         // cluster-scoped kinds, which changes nothing there: neither of the two has one.
