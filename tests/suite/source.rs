@@ -12,7 +12,9 @@ use driftless::source::{
     CheckoutError, Credentials, ErrorKind, GitRef, GitSource, Location, Movement, RepoPath, Source,
     SourceError, SourceSpec,
 };
-use server::{HttpServer, Mood, Sshd, keygen};
+use server::{HttpServer, Mood};
+
+use crate::support::sshd::Sshd;
 
 struct Repo {
     dir: PathBuf,
@@ -748,38 +750,44 @@ async fn a_commit_wakes_the_watch_and_a_read_does_not() {
 async fn ssh_needs_a_known_host_and_the_right_key() {
     let world = World::new();
     let first = world.repo.commit("a", "1");
-    let keys = world.root.join("ssh");
-    std::fs::create_dir(&keys).unwrap();
-    let sshd = Sshd::start(&keys);
-    keygen(&keys.join("stranger"));
-    std::fs::write(keys.join("none"), "").unwrap();
-    let open = |known: PathBuf, key: &str| {
+    let sshd = Sshd::start();
+    let known_hosts = |name: &str, line: String| {
+        let file = world.root.join(name);
+        std::fs::write(&file, line).unwrap();
+        file
+    };
+    let none = known_hosts("none", String::new());
+    let open = |known: &Path, file: PathBuf| {
         let mut spec = world.spec(&sshd.url(&world.repo.dir));
-        spec.known_hosts = Some(known);
-        spec.credentials = Credentials::SshKey { file: keys.join(key) };
+        spec.known_hosts = Some(known.to_owned());
+        spec.credentials = Credentials::SshKey { file };
         GitSource::open(spec).unwrap()
     };
-    let known = sshd.known_hosts("host.pub");
-    let source = open(known.clone(), "client");
+    let known = known_hosts("known", sshd.known_hosts());
+    let source = open(&known, sshd.client_key());
     assert_eq!(source.resolve().await.unwrap().revision, first);
     assert!(source.checkout(&first).await.unwrap().is_file(&path("a")));
     assert_eq!(source.processes(), 2);
 
     assert_eq!(
-        open(known, "stranger").resolve().await.unwrap_err().code(),
+        open(&known, sshd.stranger_key())
+            .resolve()
+            .await
+            .unwrap_err()
+            .code(),
         "E0407"
     );
-    let unknown = open(keys.join("none"), "client").resolve().await.unwrap_err();
+    let unknown = open(&none, sshd.client_key()).resolve().await.unwrap_err();
     assert!(
-        unknown.code() == "E0408" && unknown.hint().unwrap().contains(&sshd.port.to_string()),
+        unknown.code() == "E0408" && unknown.hint().unwrap().contains(&sshd.port().to_string()),
         "{unknown:?}"
     );
     assert_eq!(
-        std::fs::read_to_string(keys.join("none")).unwrap(),
+        std::fs::read_to_string(&none).unwrap(),
         "",
         "no key is learned by itself"
     );
-    match open(sshd.known_hosts("stranger.pub"), "client")
+    match open(&known_hosts("false", sshd.false_known_hosts()), sshd.client_key())
         .resolve()
         .await
         .unwrap_err()

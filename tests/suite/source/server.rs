@@ -2,11 +2,10 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 /// What the HTTP server does with the next requests.
 #[derive(Clone, Debug)]
@@ -201,81 +200,4 @@ fn answer(stream: &mut TcpStream, head: &str, body: &[u8]) -> std::io::Result<()
         body.len()
     )?;
     stream.write_all(body)
-}
-
-/// An sshd of its own: own host key, own configuration, a loopback port, one authorised key.
-pub struct Sshd {
-    child: Child,
-    pub port: u16,
-    pub dir: PathBuf,
-}
-
-impl Sshd {
-    pub fn start(dir: &Path) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        if !dir.join("host").exists() {
-            keygen(&dir.join("host"));
-            keygen(&dir.join("client"));
-        }
-        std::fs::copy(dir.join("client.pub"), dir.join("authorized")).unwrap();
-        let config = format!(
-            "Port {port}\nListenAddress 127.0.0.1\nHostKey {d}/host\nPidFile none\nAuthorizedKeysFile {d}/authorized\nStrictModes no\n\
-             UsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\nLogLevel ERROR\n",
-            d = dir.display()
-        );
-        std::fs::write(dir.join("sshd_config"), config).unwrap();
-        // Debian's sshd wants its privilege separation folder when it runs as root.
-        let _ = std::fs::create_dir_all("/run/sshd");
-        let child = Command::new("/usr/sbin/sshd")
-            .args(["-D", "-e", "-f"])
-            .arg(dir.join("sshd_config"))
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("sshd: apt-get install openssh-server");
-        let sshd = Self {
-            child,
-            port,
-            dir: dir.to_owned(),
-        };
-        let until = Instant::now() + Duration::from_secs(10);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(Instant::now() < until, "sshd does not listen");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        sshd
-    }
-
-    pub fn url(&self, path: &Path) -> String {
-        let user = std::env::var("USER").unwrap_or_else(|_| "root".to_owned());
-        format!("ssh://{user}@127.0.0.1:{}{}", self.port, path.display())
-    }
-
-    /// A known_hosts file that names `key` (a `.pub` file) for this server.
-    pub fn known_hosts(&self, key: &str) -> PathBuf {
-        let public = std::fs::read_to_string(self.dir.join(key)).unwrap();
-        let file = self.dir.join(format!("known-{key}"));
-        std::fs::write(&file, format!("[127.0.0.1]:{} {public}", self.port)).unwrap();
-        file
-    }
-}
-
-impl Drop for Sshd {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-pub fn keygen(file: &Path) {
-    let made = Command::new("ssh-keygen")
-        .args(["-q", "-t", "ed25519", "-N", "", "-f"])
-        .arg(file)
-        .status()
-        .unwrap();
-    assert!(made.success());
 }

@@ -23,7 +23,7 @@ impl Sshd {
         super::engine::prepare();
         let folder = tempfile::tempdir().expect("a folder for a server");
         let path = folder.path().display().to_string();
-        for key in ["host", "client"] {
+        for key in ["host", "client", "stranger"] {
             let mut keygen = Command::new(engines_cache().join("tools/ssh-keygen"));
             keygen
                 .args(["-q", "-t", "ed25519", "-N", "", "-C", key, "-f"])
@@ -95,9 +95,23 @@ impl Sshd {
         self.folder.path().join("client")
     }
 
+    /// A private key that it knows nothing of.
+    pub fn stranger_key(&self) -> PathBuf {
+        self.folder.path().join("stranger")
+    }
+
     /// Its line for a `known_hosts` file.
     pub fn known_hosts(&self) -> String {
-        let key = std::fs::read_to_string(self.folder.path().join("host.pub")).expect("the key was made");
+        self.line("host.pub")
+    }
+
+    /// A line for a `known_hosts` file that names another key for it.
+    pub fn false_known_hosts(&self) -> String {
+        self.line("stranger.pub")
+    }
+
+    fn line(&self, key: &str) -> String {
+        let key = std::fs::read_to_string(self.folder.path().join(key)).expect("the key was made");
         format!("[127.0.0.1]:{} {}\n", self.port, key.trim())
     }
 
