@@ -150,8 +150,27 @@ fn crash_text(container: &Container, crashes: u64) -> String {
     };
     match (container.exit_code, &container.state) {
         // While it runs again the engine shows exit code 0: the code of the crash is gone.
-        (Some(0) | None, State::Running) | (None, _) => format!("restarted{times}"),
-        (Some(code), _) => format!("exited with code {code}{times}"),
+        (Some(0) | None, State::Running) | (None, _) => format!("{RESTARTED}{times}"),
+        (Some(code), _) => exited(code, &times),
+    }
+}
+
+const RESTARTED: &str = "restarted";
+
+fn exited(code: i64, times: &str) -> String {
+    format!("exited with code {code}{times}")
+}
+
+/// Whether a cause is a crash whose exit code the engine showed no longer.
+pub fn lacks_exit_code(cause: &Cause) -> bool {
+    cause.kind == CauseKind::Crashed && cause.detail.starts_with(RESTARTED)
+}
+
+/// Such a cause, once the exit code is known.
+pub fn with_exit_code(cause: &Cause, code: i64) -> Cause {
+    match cause.detail.strip_prefix(RESTARTED) {
+        Some(times) if cause.kind == CauseKind::Crashed => Cause::new(cause.kind, exited(code, times)),
+        _ => cause.clone(),
     }
 }
 

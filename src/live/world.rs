@@ -39,6 +39,9 @@ pub trait Target: Send + Sync {
     /// Whether somebody asked the engine to stop, kill, pause or remove this container since `since` (from the engine's
     /// own events: a `kill` before the `die`). What a person did is no proof against a release.
     async fn stopped_by_hand(&self, id: &ContainerId, since: Timestamp) -> Result<bool, LiveError>;
+    /// The exit code of this container's last end since `since`, from the engine's own events: while it runs again the engine
+    /// shows none. `None`: no end is remembered.
+    async fn last_exit(&self, id: &ContainerId, since: Timestamp) -> Result<Option<i64>, LiveError>;
     /// `GET path` at a container's address, for an app's HTTP probe: the status, or why there is none as masked text.
     async fn probe(&self, container: &Container, port: u16, path: &str) -> Result<u16, String>;
 }

@@ -238,17 +238,20 @@ async fn evidence(
             .iter()
             .filter(|id| judge_one(subject, id, &reading).settled_well())
             .count();
-        let (name, logs, exit_code, check) = match culprit {
+        let (cause, exit_code) = match culprit {
+            Some(container) => ended_with(container, cause, eyes).await,
+            None => (cause, None),
+        };
+        let (name, logs, check) = match culprit {
             Some(container) => (
                 container.name.clone(),
                 logs(container, eyes).await,
-                container.exit_code.filter(|_| !container.running()),
                 container
                     .last_check
                     .as_ref()
                     .map(|(code, output)| format!("healthcheck exited {code}: {}", output.trim())),
             ),
-            None => (String::new(), Vec::new(), None, None),
+            None => (String::new(), Vec::new(), None),
         };
         all.push(Evidence {
             service: subject.service.clone(),
@@ -268,6 +271,23 @@ async fn evidence(
     all
 }
 
+/// The cause with the exit code that belongs to it. The engine forgets the code as soon as the container runs again; its
+/// events do not, for a while.
+async fn ended_with(container: &Container, cause: Cause, eyes: Eyes<'_>) -> (Cause, Option<i64>) {
+    if !docker::lacks_exit_code(&cause) {
+        return (cause, container.exit_code.filter(|_| !container.running()));
+    }
+    let since = container.created_at.unwrap_or(eyes.clock.now());
+    let known = match eyes.target.engine() {
+        Ok(engine) => engine.last_exit(&container.id, since).await.ok().flatten(),
+        Err(_) => None,
+    };
+    match known {
+        Some(code) => (docker::with_exit_code(&cause, code), Some(code)),
+        None => (cause, None),
+    }
+}
+
 /// The evidence of a container that failed a wait inside `apply`.
 pub async fn evidence_of(
     service: ServiceName,
@@ -276,13 +296,14 @@ pub async fn evidence_of(
     eyes: Eyes<'_>,
 ) -> Evidence {
     let logs = self::logs(container, eyes).await;
+    let (cause, exit_code) = ended_with(container, cause.clone(), eyes).await;
     Evidence {
         service,
         container: container.name.clone(),
         cause: Cause::new(cause.kind, eyes.mask.clean(&cause.detail)),
         healthy: 0,
         of: 1,
-        exit_code: container.exit_code.filter(|_| !container.running()),
+        exit_code,
         probe: container.last_check.as_ref().map(|(code, output)| {
             eyes.mask
                 .clean(&format!("healthcheck exited {code}: {}", output.trim()))

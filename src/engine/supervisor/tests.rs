@@ -76,6 +76,9 @@ impl Target for EmptyEngine {
     async fn stopped_by_hand(&self, _: &ContainerId, _: Timestamp) -> Result<bool, LiveError> {
         Ok(false)
     }
+    async fn last_exit(&self, _: &ContainerId, _: Timestamp) -> Result<Option<i64>, LiveError> {
+        Ok(None)
+    }
     async fn probe(&self, _: &Container, _: u16, _: &str) -> Result<u16, String> {
         Ok(200)
     }

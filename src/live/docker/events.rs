@@ -1,6 +1,6 @@
 //! What the engine remembers of the recent past.
 //!
-//! In: a container or a project and a time. Out: whether a person interfered. Guaranteed: nothing is
+//! In: a container or a project and a time. Out: whether a person interfered, how it ended last. Guaranteed: nothing is
 //! concluded from silence alone: the engine keeps only its last 256 events, so "nothing known" is not "nothing happened".
 //! Must not: replace a fresh observation.
 
@@ -34,6 +34,22 @@ pub(super) async fn stopped_by_hand(
     });
     let past = past(client, since, now, &filters).await?;
     Ok(past.iter().any(by_hand))
+}
+
+/// With which exit code the container ended last.
+pub(super) async fn last_exit(
+    client: &Client,
+    id: &ContainerId,
+    since: Timestamp,
+    now: Timestamp,
+) -> Result<Option<i64>, LiveError> {
+    let filters = json!({ "type": ["container"], "container": [&*id.0], "event": ["die"] });
+    let past = past(client, since, now, &filters).await?;
+    Ok(past.last().and_then(exit_code))
+}
+
+fn exit_code(event: &Value) -> Option<i64> {
+    event["Actor"]["Attributes"]["exitCode"].as_str()?.parse().ok()
 }
 
 /// A crash, the kernel's out-of-memory kill and a restart policy cause no event of these kinds: only a request does.
@@ -83,6 +99,14 @@ pub(super) async fn past(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_end_tells_its_exit_code() {
+        let die =
+            json!({ "Action": "die", "Actor": { "Attributes": { "exitCode": "3", "image": "web:1" } } });
+        assert_eq!(exit_code(&die), Some(3));
+        assert_eq!(exit_code(&json!({ "Action": "die" })), None);
+    }
 
     #[test]
     fn a_reload_is_no_stop() {

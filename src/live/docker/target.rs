@@ -233,6 +233,10 @@ impl Target for DockerTarget {
         events::stopped_by_hand(&self.client, id, since, self.clock.now()).await
     }
 
+    async fn last_exit(&self, id: &ContainerId, since: Timestamp) -> Result<Option<i64>, LiveError> {
+        events::last_exit(&self.client, id, since, self.clock.now()).await
+    }
+
     async fn probe(&self, container: &Container, port: u16, path: &str) -> Result<u16, String> {
         if !self.engine.local {
             return Err(format!(
