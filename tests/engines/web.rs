@@ -8,6 +8,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd as _;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
@@ -24,6 +25,7 @@ unsafe extern "C" {
     fn sigemptyset(set: *mut SignalSet) -> i32;
     fn sigaddset(set: *mut SignalSet, signal: i32) -> i32;
     fn pthread_sigmask(how: i32, set: *const SignalSet, old: *mut SignalSet) -> i32;
+    fn setsockopt(socket: i32, level: i32, name: i32, value: *const std::ffi::c_void, length: u32) -> i32;
     fn sigwait(set: *const SignalSet, signal: *mut i32) -> i32;
 }
 
@@ -73,6 +75,41 @@ fn main() {
     }
 }
 
+/// One instruction of a packet filter, and a filter (Linux: `sock_filter`, `sock_fprog`).
+#[repr(C)]
+struct Instruction {
+    code: u16,
+    if_true: u8,
+    if_false: u8,
+    operand: u32,
+}
+#[repr(C)]
+struct Filter {
+    length: u16,
+    first: *const Instruction,
+}
+
+/// Closing a listener resets the connections that the kernel has accepted and the program has not, and one can always come
+/// in between the last `accept` and the `close`. A filter that keeps no packet ends that: a new client repeats its first
+/// packet, and is refused when the listener is closed.
+fn accept_no_more(listener: &TcpListener) {
+    const SOL_SOCKET: i32 = 1;
+    const SO_ATTACH_FILTER: i32 = 26;
+    const RETURN_CONSTANT: u16 = 0x06;
+    let nothing = Instruction { code: RETURN_CONSTANT, if_true: 0, if_false: 0, operand: 0 };
+    let filter = Filter { length: 1, first: &nothing };
+    // SAFETY: the kernel copies the filter, whose one instruction lives until the call returns.
+    unsafe {
+        setsockopt(
+            listener.as_raw_fd(),
+            SOL_SOCKET,
+            SO_ATTACH_FILTER,
+            (&raw const filter).cast(),
+            size_of::<Filter>() as u32,
+        );
+    }
+}
+
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
@@ -105,8 +142,10 @@ fn serve(port: u16) {
             Err(_) if STOPPING.load(SeqCst) => break,
             Err(_) => thread::sleep(Duration::from_millis(5)),
         }
-        // Connections that the kernel already accepted are answered too: take them without waiting for more.
+        // Connections that the kernel already accepted are answered too: it is told to accept no more, and those that wait
+        // are taken.
         if STOPPING.load(SeqCst) {
+            accept_no_more(&listener);
             let _ = listener.set_nonblocking(true);
         }
     }
