@@ -14,6 +14,7 @@ use crate::health::Verdict;
 use crate::health::kubernetes::{Rules, restart_counts};
 use crate::history::AppState;
 use crate::journal::Fact;
+use crate::live::kubernetes::fields;
 use crate::live::kubernetes::ownership::Leave;
 use crate::live::kubernetes::world::{Ask, Belongs, Observed as Cluster, OwnedObject, Seen, Wanted};
 use crate::live::world::{Engine, Inventory, Observed};
@@ -232,7 +233,7 @@ impl Bench<'_> {
         state: &mut AppState,
     ) -> (Passed, usize) {
         let plan = approved.plan();
-        let mut watched = watched(desired, cluster, before, state);
+        let mut watched = watched(desired, cluster, before, state, Some(plan));
         if let Err(end) = self.before(plan, desired, &mut watched, state).await {
             return (Passed::Ended(end), 0);
         }
@@ -398,7 +399,7 @@ pub(super) async fn standing(
     state: &AppState,
     now: Timestamp,
 ) -> Result<BTreeMap<ServiceName, ServiceStand>, LookError> {
-    let watched = watched(desired, cluster, inventory, state);
+    let watched = watched(desired, cluster, inventory, state, None);
     let keys: Vec<ObjectKey> = watched.iter().map(|one| one.key.clone()).collect();
     let around = turn.target.cluster()?.surroundings(&keys).await?;
     let rules = Rules::of(&desired.rules.health);
@@ -417,12 +418,13 @@ pub(super) async fn standing(
         .collect())
 }
 
-/// What is judged: every object whose state says something, by the name that people know.
+/// What is judged: every object whose state says something, by the name that people know. `plan` is what is about to be done.
 pub(super) fn watched(
     desired: &Desired,
     cluster: &Cluster,
     inventory: &Inventory,
     state: &AppState,
+    plan: Option<&Plan>,
 ) -> Vec<Watched> {
     let runs = |key: &ObjectKey, wanted: &Wanted| {
         let hook = desired
@@ -438,9 +440,15 @@ pub(super) fn watched(
         .iter()
         .filter(|(key, wanted)| runs(key, wanted))
         .filter(|(key, wanted)| {
-            // A job that is done and gone stays done.
-            let owned = inventory.objects.get(*key);
-            !(matches!(wanted.seen, Seen::Absent) && owned.is_some_and(|owned| owned.done))
+            // A job that is done and gone stays done. One that ran for another release, and is not run now, says nothing
+            // about this one.
+            let Some(owned) = inventory.objects.get(*key).filter(|_| &*key.kind == "Job") else {
+                return true;
+            };
+            if owned.sent != fields::digest(&wanted.body.0) {
+                return inventory.rebuilt || plan.is_some_and(|plan| acts_on(plan, cluster, key));
+            }
+            !(owned.done && matches!(wanted.seen, Seen::Absent))
         })
         .map(|(key, wanted)| Watched {
             name: ServiceName::of_object(key, &cluster.namespace),
@@ -451,4 +459,11 @@ pub(super) fn watched(
             key: key.clone(),
         })
         .collect()
+}
+
+fn acts_on(plan: &Plan, cluster: &Cluster, key: &ObjectKey) -> bool {
+    let name = ServiceName::of_object(key, &cluster.namespace);
+    plan.changes
+        .iter()
+        .any(|change| change.acts() && &*change.key.name == name.as_str())
 }

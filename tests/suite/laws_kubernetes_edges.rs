@@ -175,6 +175,42 @@ fn job_must_complete() {
 }
 
 #[test]
+fn a_hold_runs_no_job_again() {
+    let migrate = |release: &str| {
+        let variable = format!("containers: [{{ env: [{{ name: RELEASE, value: \"{release}\" }}], ");
+        job("migrate", "job:ok").replace("containers: [{ ", &variable)
+    };
+    let scene = KubeScene::new("job-held", &(web("web:1", "") + &migrate("1")));
+    drop(scene.apply().success());
+    scene.commit(&(web("web:crash", "") + &migrate("2")));
+    drop(scene.apply().code(7));
+    let ran = scene.space.get("batch/v1/jobs/migrate").unwrap();
+    // The job of the failed release stays the last one that ran: the stable release's is no drift to be healed.
+    scene.proxy.clear();
+    drop(scene.apply().code(9));
+    scene.proxy.assert_read_only();
+    drop(scene.run(&["drift"]).success());
+    // Nor when somebody, or its time to live, removed it.
+    drop(scene.space.kubectl(&["delete", "job", "migrate"]).success());
+    scene.proxy.clear();
+    drop(scene.apply().code(9));
+    scene.proxy.assert_read_only();
+    // A fix with another job runs that one.
+    scene.commit(&(web("web:2", "") + &migrate("3")));
+    drop(scene.apply().success());
+    let fixed = scene.space.get("batch/v1/jobs/migrate").unwrap();
+    assert_ne!(fixed["metadata"]["uid"], ran["metadata"]["uid"]);
+    assert_eq!(fixed["status"]["succeeded"], 1);
+    // A job that fails itself is left as it failed, and says nothing about the release that came back.
+    scene.commit(&(web("web:2", "") + &migrate("4").replace("job:ok", "job:fail")));
+    drop(scene.apply().code(7));
+    drop(scene.apply().code(9));
+    let failed = scene.space.get("batch/v1/jobs/migrate").unwrap();
+    assert_eq!(failed["status"]["failed"], 1);
+    assert_eq!(scene.story().0.phase, Phase::Held);
+}
+
+#[test]
 fn secret_data_never_shown() {
     let plain = [
         "canary-one-7f3a9c51",

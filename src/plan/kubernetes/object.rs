@@ -89,6 +89,16 @@ fn is_job(key: &ObjectKey) -> bool {
     &*key.kind == "Job" && &*key.group == "batch"
 }
 
+/// Whether the last run under a job's name was that of a later release than the one that is settled on: one that was rolled
+/// back. Healing runs the settled release's job no second time.
+fn ran_later(scene: &Scene<'_>, wanted: &Wanted, owned: Option<&OwnedObject>) -> bool {
+    // What a rebuilt inventory lists was sent by nobody knows which release.
+    let known = owned.filter(|_| !scene.new && !scene.inventory.rebuilt);
+    known.is_some_and(|owned| owned.sent != fields::digest(&wanted.body.0))
+}
+
+const RAN_LATER: &str = "the job of the release that was rolled back ran last; jobs are never run again";
+
 fn is_definition(key: &ObjectKey) -> bool {
     &*key.kind == "CustomResourceDefinition"
 }
@@ -111,6 +121,9 @@ fn absent(
                 Some("jobs are never run again by a rollback"),
                 owned.cloned(),
             ));
+        }
+        if ran_later(scene, wanted, owned) {
+            return Ok(kept(scene, key, Some(RAN_LATER), owned.cloned()));
         }
     }
     if let Some(DryRun::Refused(refusal) | DryRun::Immutable(refusal)) = &wanted.dry {
@@ -204,6 +217,9 @@ fn present(
             live,
             "a hook runs once for each release",
         ));
+    }
+    if is_job(key) && live.belongs == Belongs::Ours && ran_later(scene, wanted, owned) {
+        return Ok(kept(scene, key, Some(RAN_LATER), owned.cloned()));
     }
     match &wanted.dry {
         Some(DryRun::Refused(refusal)) => return Err(refused(scene, key, refusal)),
