@@ -379,6 +379,16 @@ pub const REPOSITORY: &[Field] = &[
         "",
     ),
     field(
+        "apps.*.serviceAccount",
+        Kind::Text,
+        "the operator's choice",
+        "The ServiceAccount of the app's namespace that every call of the app is made as; for clusters",
+        "Driftless acts as it (impersonation): what the account may not do, the app can't do. The operator can set one for a\n\
+         target (`service_account:` in config.yaml), and then only that one is used unless `choose_account: true` stands beside\n\
+         it. An account that may do too little is an error before anything is touched. A rollback acts as the account of today's\n\
+         commit.\n",
+    ),
+    field(
         "apps.*.host_dir",
         Kind::Text,
         "<state>/data/APP",

@@ -25,6 +25,7 @@ mod table;
 mod topics;
 
 mod apply;
+mod clusters;
 mod completion;
 mod config;
 mod demo;

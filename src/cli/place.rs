@@ -9,17 +9,16 @@ use std::sync::Arc;
 
 use super::environment::Environment;
 use crate::clock::SystemClock;
+use crate::document::Code;
 use crate::expand::Expander;
 use crate::live::docker::credentials::Credentials as RegistryCredentials;
 use crate::live::docker::endpoint::{self, DiskFiles, DockerEnv, Endpoint, EndpointError};
 use crate::live::docker::target::DockerTarget;
-use crate::live::kubernetes::KubernetesTarget;
 use crate::live::kubernetes::config::ClusterSpec;
-use crate::live::kubernetes::feeds::Watching;
-use crate::live::kubernetes::world::Cluster;
 use crate::live::world::Target;
 use crate::live::{LiveError, Reach};
-use crate::settings::{Platform, Settings};
+use crate::render::app::Needs;
+use crate::settings::{ClusterAt, ClusterSetting, Platform, Settings};
 
 /// Where something goes.
 pub enum Place {
@@ -41,8 +40,8 @@ pub struct Finder<'a> {
 }
 
 impl Finder<'_> {
-    /// The place that `name` means for an app.
-    pub fn find(&self, name: Option<&str>, kubernetes: bool) -> Result<Place, EndpointError> {
+    /// The place that `name` means for what an app needs.
+    pub fn find(&self, name: Option<&str>, needs: Needs<'_>) -> Result<Place, PlaceError> {
         let (declared, namespace) = match name.and_then(|name| name.split_once('/')) {
             Some((target, namespace)) if !target.contains(':') || target.starts_with(KUBERNETES) => {
                 (Some(target), Some(namespace.to_owned()))
@@ -50,85 +49,111 @@ impl Finder<'_> {
             _ => (name, None),
         };
         let setting = declared.and_then(|name| self.settings.targets.get(name));
-        let cluster = |context: Option<String>, own: Option<String>, exec: bool| Place::Cluster {
-            name: name
-                .map(str::to_owned)
-                .filter(|name| setting.is_some() && !name.starts_with(KUBERNETES)),
-            spec: ClusterSpec {
-                kubeconfigs: self.kubeconfigs.to_vec(),
-                context,
-                namespace: namespace.clone().or(own),
-                exec: exec || self.person,
-            },
+        let cluster = |at: &ClusterSetting| {
+            let asked = match needs {
+                Needs::Cluster { account } => account,
+                Needs::Engine => None,
+            };
+            let account = at.account_for(asked).map_err(|own| PlaceError::Account {
+                target: name.unwrap_or_default().to_owned(),
+                asked: asked.unwrap_or_default().to_owned(),
+                own: own.map(str::to_owned),
+            })?;
+            Ok(Place::Cluster {
+                name: name
+                    .map(str::to_owned)
+                    .filter(|name| setting.is_some() && !name.starts_with(KUBERNETES)),
+                spec: ClusterSpec {
+                    kubeconfigs: match (&at.at, &at.kubeconfig) {
+                        (ClusterAt::InCluster, _) => Vec::new(),
+                        (_, Some(file)) => vec![file.clone()],
+                        (_, None) => self.kubeconfigs.to_vec(),
+                    },
+                    context: match &at.at {
+                        ClusterAt::Context(context) => Some(context.clone()),
+                        ClusterAt::Current | ClusterAt::InCluster => None,
+                    },
+                    namespace: namespace.clone().or_else(|| at.namespace.clone()),
+                    exec: at.exec || self.person,
+                    account: account.map(str::to_owned),
+                },
+            })
+        };
+        let context = |name: Option<&str>| ClusterSetting {
+            at: name.map_or(ClusterAt::Current, |name| ClusterAt::Context(name.to_owned())),
+            ..ClusterSetting::default()
         };
         if let Some(setting) = setting {
             return match &setting.platform {
-                Platform::Kubernetes {
-                    context,
-                    namespace,
-                    exec,
-                } => Ok(cluster(context.clone(), namespace.clone(), *exec)),
+                Platform::Kubernetes(setting) => cluster(setting),
                 Platform::Docker(spec) => self.engine(Some(spec)),
             };
         }
         match declared {
-            Some("k8s") => Ok(cluster(None, None, false)),
+            Some("k8s") => cluster(&context(None)),
             Some(text) if text.starts_with(KUBERNETES) => {
-                let context = text.trim_start_matches(KUBERNETES);
-                Ok(cluster(
-                    Some(context.to_owned()).filter(|name| !name.is_empty()),
-                    None,
-                    false,
-                ))
+                let name = text.trim_start_matches(KUBERNETES);
+                cluster(&context(Some(name).filter(|name| !name.is_empty())))
             }
-            Some(context) if kubernetes && context != "default" && !context.contains("://") => {
-                Ok(cluster(Some(context.to_owned()), None, false))
+            Some(name) if needs.cluster() && name != "default" && !name.contains("://") => {
+                cluster(&context(Some(name)))
             }
-            None if kubernetes => Ok(cluster(None, None, false)),
+            None if needs.cluster() => cluster(&context(None)),
             other => self.engine(other),
         }
     }
 
-    fn engine(&self, spec: Option<&str>) -> Result<Place, EndpointError> {
+    fn engine(&self, spec: Option<&str>) -> Result<Place, PlaceError> {
         let spec = spec.filter(|spec| *spec != "default");
         Ok(Place::Engine(endpoint::resolve(spec, self.docker, &DiskFiles)?))
     }
 }
 
-impl Place {
-    /// What a connection is kept under.
-    pub fn name(&self) -> String {
+/// Why there is no place for an app.
+#[derive(Debug, thiserror::Error)]
+pub enum PlaceError {
+    #[error("{0}")]
+    Endpoint(#[from] EndpointError),
+    /// The app names an account, and the operator does not let it.
+    #[error("the app may not act as the ServiceAccount `{asked}` on the target `{target}`{}", own.as_ref().map_or_else(|| ": a repository may name none there".to_owned(), |own| format!(": the operator says `{own}`")))]
+    Account {
+        target: String,
+        asked: String,
+        own: Option<String>,
+    },
+}
+
+impl PlaceError {
+    /// The code for `driftless explain`.
+    pub fn code(&self) -> Code {
         match self {
-            Place::Engine(endpoint) => endpoint.name().to_owned(),
-            Place::Cluster { name, spec } => format!(
-                "{KUBERNETES}{}/{}/{}",
-                name.as_deref().unwrap_or_default(),
-                spec.context.as_deref().unwrap_or_default(),
-                spec.namespace.as_deref().unwrap_or_default()
-            ),
+            PlaceError::Endpoint(error) => error.code(),
+            PlaceError::Account { .. } => Code::ACCOUNT_NOT_ALLOWED,
         }
     }
 
-    /// Connects; a cluster is watched where the connection is to be kept.
-    pub async fn connect(
-        &self,
-        credentials: &RegistryCredentials,
-        watching: Option<Watching>,
-    ) -> Result<Reach, LiveError> {
+    /// What to do next, where there is something to say.
+    pub fn hint(&self) -> Option<String> {
         match self {
-            Place::Engine(endpoint) => {
-                let target: Arc<dyn Target> = Arc::new(
-                    DockerTarget::connect(endpoint, credentials.clone(), Arc::new(SystemClock)).await?,
-                );
-                Ok(target.into())
-            }
-            Place::Cluster { name, spec } => {
-                let cluster: Arc<dyn Cluster> =
-                    KubernetesTarget::connect(name.as_deref(), spec, watching).await?;
-                Ok(cluster.into())
+            PlaceError::Endpoint(error) => error.hint(),
+            PlaceError::Account { target, .. } => {
+                let target = target.split('/').next().unwrap_or_default();
+                Some(format!(
+                    "remove `serviceAccount:` from driftless.yaml, or in config.yaml:  targets: {{ {target}: {{ choose_account: true, … }} }}"
+                ))
             }
         }
     }
+}
+
+/// Connects to an engine.
+pub async fn connect_engine(
+    endpoint: &Endpoint,
+    credentials: &RegistryCredentials,
+) -> Result<Reach, LiveError> {
+    let target: Arc<dyn Target> =
+        Arc::new(DockerTarget::connect(endpoint, credentials.clone(), Arc::new(SystemClock)).await?);
+    Ok(target.into())
 }
 
 /// The kubeconfig files, as `kubectl` finds them: `KUBECONFIG`, else `~/.kube/config`; none in a pod that has neither.

@@ -6,14 +6,15 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use clap::Args as ClapArgs;
 use tokio::time::Instant;
 
 use super::args::{ProgressForm, duration};
-use super::place::{Finder, expander, kubeconfigs};
+use super::clusters::Clusters;
+use super::place::{Finder, Place, connect_engine, expander, kubeconfigs};
 use super::progress::Listener;
 use super::session::{
     block_on, docker_env, open_source, operator_inputs, read_env, registry_credentials, settings_with,
@@ -30,9 +31,10 @@ use crate::live::docker::credentials::Credentials;
 use crate::live::docker::endpoint::DockerEnv;
 use crate::live::kubernetes::feeds::{Pace, Watching};
 use crate::live::stirred::Stirred;
-use crate::live::{FailureKind, LiveError, Reach};
+use crate::live::{LiveError, Reach};
 use crate::names::AppName;
 use crate::progress::Silent;
+use crate::render::app::Needs;
 use crate::render::{App, Inputs};
 use crate::report::{Exit, Failure, Stage};
 use crate::settings::{Platform, Settings, show_duration};
@@ -41,16 +43,8 @@ use crate::source::GitSource;
 /// How long an engine's identity is trusted: an engine that was set up anew behind the same address is found within this.
 const TRUSTED: Duration = Duration::from_secs(60);
 
-/// A connected target.
-struct Connection {
-    since: Instant,
-    reach: Reach,
-    /// The kubeconfig files that led to it.
-    stamps: Vec<Stamp>,
-}
-
-/// What tells that a file is another one than before, without reading it: its time and its length.
-type Stamp = Option<(SystemTime, u64)>;
+/// A connected engine, and since when.
+type Connection = (Instant, Reach);
 
 /// Follows the repository: applies commits, heals drift, rolls back
 ///
@@ -108,6 +102,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CommandError> {
         let env = docker_env(context);
         let credentials = registry_credentials(context, &env);
         let folder = &context.environment.folder;
+        let stirred: Arc<Stirred> = Arc::default();
         let operator = Arc::new(Configured {
             expander: expander(&context.environment, &settings),
             settings,
@@ -120,7 +115,12 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CommandError> {
                 .map(|file| folder.join(file))
                 .collect(),
             kubeconfigs: kubeconfigs(&context.environment),
-            stirred: Arc::default(),
+            clusters: Clusters::watching(Watching {
+                instance: world.instance.clone(),
+                stirred: Arc::clone(&stirred),
+                pace: Pace::default(),
+            }),
+            stirred,
             connected: Mutex::default(),
         });
         let stop = Stop::new();
@@ -163,8 +163,9 @@ struct Configured {
     kubeconfigs: Vec<PathBuf>,
     /// Told by the watches of every cluster.
     stirred: Arc<Stirred>,
-    /// By the target's name and whether the app goes to a cluster.
-    connected: Mutex<BTreeMap<(Option<String>, bool), Connection>>,
+    /// Engines by their name.
+    connected: Mutex<BTreeMap<String, Connection>>,
+    clusters: Clusters,
 }
 
 impl Configured {
@@ -185,7 +186,7 @@ impl Configured {
                     format!("declare it in config.yaml:  targets: {{ {name}: {{ docker: … }} }}"),
                 );
             }
-            let declared = name.split_once('/').map_or(name, |(target, _)| target);
+            let declared = target_part(name);
             if asked.is_none() && !self.settings.targets.contains_key(declared) {
                 let message = format!("it is for the target `{name}`, which is not configured");
                 return refuse(
@@ -198,7 +199,7 @@ impl Configured {
             Some(one) => Some(one.to_owned()),
             None => {
                 let fits = |name: &&String| {
-                    self.settings.targets.get(*name).is_none_or(|target| {
+                    self.settings.targets.get(target_part(name)).is_none_or(|target| {
                         matches!(target.platform, Platform::Kubernetes { .. }) == kubernetes
                     })
                 };
@@ -220,6 +221,7 @@ impl Configured {
         if let Some(one) = &one
             && !allowed.is_empty()
             && !allowed.contains(one)
+            && !allowed.iter().any(|name| name == target_part(one))
         {
             let message = format!("its source may not deploy to the target `{one}`");
             return refuse(
@@ -230,23 +232,10 @@ impl Configured {
         Ok(one)
     }
 
-    fn known(&self, name: &(Option<String>, bool)) -> Option<Reach> {
+    fn known(&self, name: &str) -> Option<Reach> {
         let connected = self.connected.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = connected.get(name)?;
-        let good = match &known.reach {
-            Reach::Engine(_) => known.since.elapsed() < TRUSTED,
-            // A cluster's connection carries watches, so it is kept; it asks for the cluster's identity by itself.
-            Reach::Cluster(cluster) => !cluster.is_refused() && known.stamps == self.stamps(),
-        };
-        good.then(|| known.reach.clone())
-    }
-
-    fn stamps(&self) -> Vec<Stamp> {
-        let stamp = |path: &PathBuf| {
-            let known = std::fs::metadata(path).ok()?;
-            Some((known.modified().ok()?, known.len()))
-        };
-        self.kubeconfigs.iter().map(stamp).collect()
+        let (since, target) = connected.get(name)?;
+        (since.elapsed() < TRUSTED).then(|| target.clone())
     }
 }
 
@@ -299,12 +288,9 @@ impl Operator for Configured {
         &self,
         name: Option<&str>,
         allowed: &[String],
-        kubernetes: bool,
+        needs: Needs<'_>,
     ) -> Result<Reach, Failure> {
-        let key = (self.pick(name, allowed, kubernetes)?, kubernetes);
-        if let Some(known) = self.known(&key) {
-            return Ok(known);
-        }
+        let name = self.pick(name, allowed, needs.cluster())?;
         let finder = Finder {
             settings: &self.settings,
             docker: &self.env,
@@ -312,34 +298,39 @@ impl Operator for Configured {
             person: false,
         };
         let place = finder
-            .find(key.0.as_deref(), kubernetes)
+            .find(name.as_deref(), needs)
             .map_err(|error| no_target(&error.code().to_string(), error.to_string(), error.hint(), false))?;
-        let stamps = self.stamps();
-        let watching = Watching {
-            instance: self.settings.instance.value.clone(),
-            stirred: Arc::clone(&self.stirred),
-            pace: Pace::default(),
+        let away = |error: LiveError| {
+            no_target(
+                &error.code().to_string(),
+                error.to_string(),
+                error.hint(),
+                error.may_pass(),
+            )
         };
-        let target = place
-            .connect(&self.credentials, Some(watching))
-            .await
-            .map_err(|error: LiveError| {
-                let retry = error.kind() == FailureKind::Retry || error.engine_is_away();
-                no_target(&error.code().to_string(), error.to_string(), error.hint(), retry)
-            })?;
+        let endpoint = match place {
+            Place::Engine(endpoint) => endpoint,
+            Place::Cluster { name, spec } => {
+                return self.clusters.reach(name.as_deref(), &spec).await.map_err(away);
+            }
+        };
+        if let Some(known) = self.known(endpoint.name()) {
+            return Ok(known);
+        }
+        let target = connect_engine(&endpoint, &self.credentials).await.map_err(away)?;
         let mut connected = self.connected.lock().unwrap_or_else(PoisonError::into_inner);
-        let connection = Connection {
-            since: Instant::now(),
-            reach: target.clone(),
-            stamps,
-        };
-        connected.insert(key, connection);
+        connected.insert(endpoint.name().to_owned(), (Instant::now(), target.clone()));
         Ok(target)
     }
 
     fn stirred(&self) -> Arc<Stirred> {
         Arc::clone(&self.stirred)
     }
+}
+
+/// `prod` of `prod/blog`.
+fn target_part(name: &str) -> &str {
+    name.split_once('/').map_or(name, |(target, _)| target)
 }
 
 fn no_target(code: &str, message: String, help: Option<String>, retry: bool) -> Failure {

@@ -15,8 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::Context;
 use super::args::{LogFormat, Prune};
+use super::clusters::Clusters;
 use super::error::CommandError;
-use super::place::{Finder, Place, expander, kubeconfigs};
+use super::place::{Finder, Place, PlaceError, connect_engine, expander, kubeconfigs};
 use super::progress::Listener;
 use crate::clock::{Clock as _, SystemClock};
 use crate::engine::snapshot::expand;
@@ -29,6 +30,7 @@ use crate::live::docker::credentials::Credentials as RegistryCredentials;
 use crate::live::docker::endpoint::{DockerEnv, Endpoint};
 use crate::live::docker::target::DockerTarget;
 use crate::names::{AppKey, AppName};
+use crate::render::app::Needs;
 use crate::render::compose::env_file::{Format, parse as parse_env};
 use crate::render::{self, App, Inputs};
 use crate::report::{Exit, Trigger};
@@ -63,6 +65,7 @@ pub struct Session {
     kubeconfigs: Vec<PathBuf>,
     expander: Expander,
     connected: std::sync::Mutex<BTreeMap<String, Reach>>,
+    clusters: Clusters,
     ahead: tokio::sync::Mutex<Option<Ahead>>,
     /// A store that lives only as long as this command, where there is none to read.
     _temporary: Option<tempfile::TempDir>,
@@ -92,12 +95,12 @@ impl Ahead {
             (None, Some(only)) if settings.targets.len() == 1 => Some(only.as_str()),
             _ => return None,
         };
-        let Ok(Place::Engine(endpoint)) = finder.find(name, false) else {
+        let Ok(Place::Engine(endpoint)) = finder.find(name, Needs::Engine) else {
             return None;
         };
         let credentials = registry_credentials(context, &env);
-        let to = Place::Engine(endpoint.clone());
-        let connecting = async move { Ok(to.connect(&credentials, None).await?) }.boxed();
+        let to = endpoint.clone();
+        let connecting = async move { Ok(connect_engine(&to, &credentials).await?) }.boxed();
         Some(Self {
             endpoint,
             connecting,
@@ -379,6 +382,7 @@ impl Session {
             kubeconfigs: kubeconfigs(&context.environment),
             expander,
             connected: std::sync::Mutex::new(BTreeMap::new()),
+            clusters: Clusters::default(),
             ahead: tokio::sync::Mutex::default(),
             _temporary: temporary,
         })
@@ -462,17 +466,18 @@ impl Session {
 
     /// The target of an app, connected once.
     pub async fn target(&self, app: &App) -> Result<Reach, CommandError> {
-        let place = self.place(app)?;
-        let name = place.name();
+        let endpoint = match self.place(app)? {
+            Place::Engine(endpoint) => endpoint,
+            Place::Cluster { name, spec } => return Ok(self.clusters.reach(name.as_deref(), &spec).await?),
+        };
+        let name = endpoint.name().to_owned();
         if let Some(known) = self.connections().get(&name) {
             return Ok(known.clone());
         }
         let ahead = self.ahead.lock().await.take();
-        let target = match ahead
-            .filter(|ahead| matches!(&place, Place::Engine(endpoint) if *endpoint == ahead.endpoint))
-        {
+        let target = match ahead.filter(|ahead| endpoint == ahead.endpoint) {
             Some(ahead) => ahead.finish().await?,
-            None => place.connect(&self.credentials, None).await?,
+            None => connect_engine(&endpoint, &self.credentials).await?,
         };
         self.connections().insert(name, target.clone());
         Ok(target)
@@ -510,7 +515,7 @@ impl Session {
             kubeconfigs: &self.kubeconfigs,
             person: true,
         };
-        Ok(finder.find(name, app.kind.is_kubernetes())?)
+        Ok(finder.find(name, app.needs())?)
     }
 
     /// What the operator gives for an app besides Git.
@@ -738,6 +743,21 @@ impl From<ReadError> for CommandError {
             ReadError::Discovery(found) => (*found).into(),
             ReadError::Name(error) => {
                 CommandError::new(Exit::Invalid, error.to_string()).hint("name the apps in a driftless.yaml")
+            }
+        }
+    }
+}
+
+impl From<PlaceError> for CommandError {
+    fn from(error: PlaceError) -> Self {
+        match error {
+            PlaceError::Endpoint(error) => error.into(),
+            error @ PlaceError::Account { .. } => {
+                let made = CommandError::new(Exit::Refused, error.to_string()).code("E0595");
+                match error.hint() {
+                    Some(hint) => made.hint(hint),
+                    None => made,
+                }
             }
         }
     }

@@ -38,6 +38,25 @@ pub enum InGit {
     Unknown,
 }
 
+/// The app as its stored release was: an app that Git does not show is known from there.
+fn of_record(app: &App, record: &Record) -> App {
+    if !matches!(&app.kind, AppKind::Compose { file } if file.is_empty()) {
+        return app.clone();
+    }
+    let kind = match record.snapshot.bundle {
+        Some(_) => AppKind::Manifests {
+            folder: String::new(),
+            files: Vec::new(),
+        },
+        None => app.kind.clone(),
+    };
+    App {
+        kind,
+        rules: record.snapshot.rules.clone(),
+        ..app.clone()
+    }
+}
+
 impl Session {
     /// The apps that are named, else all of this source: Git's for this target, then those that only the store knows.
     pub fn subjects(&self, names: &[String]) -> Result<Vec<Subject>, CommandError> {
@@ -215,7 +234,7 @@ impl Session {
         let Some(record) = self.newest(&subject.key, &state)? else {
             return Ok(None);
         };
-        let target = self.target(&subject.app).await?;
+        let target = self.target(&of_record(&subject.app, &record)).await?;
         if let Some(known) = state.target.as_ref().filter(|known| *known != target.id()) {
             return Err(CommandError::new(
                 Exit::Refused,

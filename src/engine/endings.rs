@@ -298,7 +298,7 @@ pub(super) fn look_failed(bench: &Bench<'_>, error: LookError) -> End {
                 message: bench.mask.clean(&chain(error.as_ref())),
                 place: None,
                 help: error.hint(),
-                retry: error.kind() == crate::live::FailureKind::Retry,
+                retry: error.may_pass(),
                 touched: false,
             })
         }

@@ -65,14 +65,10 @@ impl TakeDown {
         if record.snapshot.rules.prune == Prune::None {
             return left("`prune: none`: it is left as it is");
         }
-        let target = operator
-            .target(
-                self.target.as_deref(),
-                &self.allowed,
-                record.snapshot.bundle.is_some(),
-            )
-            .await?;
         let desired = desired_of(&record);
+        let target = operator
+            .target(self.target.as_deref(), &self.allowed, desired.needs())
+            .await?;
         if state.target.as_ref() != Some(target.id()) {
             return left(&format!(
                 "{} is not the engine that it was applied to",

@@ -113,11 +113,7 @@ impl Bench<'_> {
 
     fn step_failed(&self, failure: &StepFailure, stage: Stage, touched: bool) -> Box<End> {
         let (code, retry, help) = match &failure.why {
-            Why::Engine(error) => (
-                error.code().to_string(),
-                error.kind() == crate::live::FailureKind::Retry,
-                error.hint(),
-            ),
+            Why::Engine(error) => (error.code().to_string(), error.may_pass(), error.hint()),
             Why::Gate { .. } => ("E0620".to_owned(), false, None),
             Why::Journal(_) => ("E0640".to_owned(), true, Some("driftless doctor".to_owned())),
             Why::Files(_) => (
@@ -398,9 +394,7 @@ impl Bench<'_> {
                 )
             }
             // The engine is away, or the answer was lost: that says nothing about the release. The next run concludes it.
-            Why::Engine(error)
-                if error.engine_is_away() || error.kind() == crate::live::FailureKind::Retry =>
-            {
+            Why::Engine(error) if error.may_pass() => {
                 Passed::Ended(self.step_failed(failure, Stage::Apply, touched))
             }
             Why::Engine(error) if touched => {

@@ -26,7 +26,7 @@ use crate::gate::Permit;
 use crate::live::Reach;
 use crate::live::stirred::Stirred;
 use crate::names::{AppKey, AppName, SourceId};
-use crate::render::app::{DriftMode, SyncMode};
+use crate::render::app::{DriftMode, Needs, SyncMode};
 use crate::render::{App, Inputs};
 use crate::report::{End, Failure, Run, Stage, Trigger};
 use crate::source::GitSource;
@@ -55,7 +55,7 @@ pub trait Operator: Send + Sync {
         &self,
         name: Option<&str>,
         allowed: &[String],
-        kubernetes: bool,
+        needs: Needs<'_>,
     ) -> Result<Reach, Failure>;
     /// Where the watches of its targets tell whose live state moved.
     fn stirred(&self) -> Arc<Stirred>;
@@ -459,10 +459,7 @@ impl Floor {
                 let (key, waits) = (key.clone(), waits.clone());
                 let revision = (what == Due::Run).then(|| commit.revision.clone());
                 let task = self.runs.spawn(async move {
-                    let target = match operator
-                        .target(name.as_deref(), &allowed, wanted.bundle.is_some())
-                        .await
-                    {
+                    let target = match operator.target(name.as_deref(), &allowed, wanted.needs()).await {
                         Ok(target) => target,
                         Err(failure) => return Came::Failed(failure),
                     };

@@ -239,6 +239,14 @@ pub enum Problem {
         /// The program.
         program: String,
     },
+    /// We may not act as the account that the app or the operator names.
+    #[error("Driftless may not act as {account}: {message}")]
+    NotActing {
+        /// The account, as the API server names it.
+        account: String,
+        /// The server's words.
+        message: String,
+    },
     /// Something answers that is not an API server.
     #[error("what answers at {address} is not a Kubernetes API server")]
     NotACluster {
@@ -340,9 +348,10 @@ impl LiveError {
                 _ => Retry,
             },
             Problem::KindMissing { .. } => NeedsCommit,
-            Problem::Kubeconfig { .. } | Problem::ExecPlugin { .. } | Problem::NotACluster { .. } => {
-                NeedsOperator
-            }
+            Problem::Kubeconfig { .. }
+            | Problem::ExecPlugin { .. }
+            | Problem::NotActing { .. }
+            | Problem::NotACluster { .. } => NeedsOperator,
         }
     }
 
@@ -387,6 +396,7 @@ impl LiveError {
             },
             Problem::Kubeconfig { .. } => Code::KUBECONFIG,
             Problem::ExecPlugin { .. } => Code::EXEC_PLUGIN,
+            Problem::NotActing { .. } => Code::NOT_ACTING,
             Problem::NotACluster { .. } => Code::NOT_A_CLUSTER,
             Problem::KindMissing { .. } => Code::KIND_MISSING,
         }
@@ -436,6 +446,10 @@ impl LiveError {
                 "log in to the registry as the user that runs Driftless (`docker login`)".into()
             }
             Problem::WrongPlatform { .. } => "use an image for this platform, or set `platform:`".into(),
+            Problem::NotActing { .. } => {
+                "give the account that Driftless connects with the verb `impersonate` on serviceaccounts and groups"
+                    .into()
+            }
             _ => return None,
         })
     }
@@ -465,6 +479,12 @@ impl LiveError {
                 | Problem::Cut
                 | Problem::NotACluster { .. }
         ) || matches!(&self.problem, Problem::Api(refusal) if refusal.status == 401 || refusal.status == 429 || refusal.status >= 500)
+    }
+
+    /// Whether asking again soon may help: nobody has to act, or whoever does is not waited for (a token that is renewed, an
+    /// engine that is started).
+    pub fn may_pass(&self) -> bool {
+        self.kind() == FailureKind::Retry || self.engine_is_away()
     }
 
     /// This error with every value of `mask` removed from the engine's words.
@@ -506,6 +526,7 @@ impl Problem {
             | Problem::RegistryDown { message }
             | Problem::WrongPlatform { message }
             | Problem::Kubeconfig { message }
+            | Problem::NotActing { message, .. }
             | Problem::KindMissing { message } => Some(message),
             Problem::Api(refusal) => Some(&mut refusal.message),
             _ => None,

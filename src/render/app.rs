@@ -121,6 +121,40 @@ impl AppKind {
     }
 }
 
+/// What an app needs of its target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs<'a> {
+    /// A Docker engine.
+    Engine,
+    /// A cluster, and the account that the app names.
+    Cluster { account: Option<&'a str> },
+}
+
+impl<'a> Needs<'a> {
+    /// Those of an app that is made of objects, or of containers.
+    pub fn new(objects: bool, rules: &'a Rules) -> Self {
+        if objects {
+            Needs::Cluster {
+                account: rules.service_account.as_deref(),
+            }
+        } else {
+            Needs::Engine
+        }
+    }
+
+    /// Whether it is a cluster.
+    pub fn cluster(self) -> bool {
+        matches!(self, Needs::Cluster { .. })
+    }
+}
+
+impl App {
+    /// What it needs of its target.
+    pub fn needs(&self) -> Needs<'_> {
+        Needs::new(self.kind.is_kubernetes(), &self.rules)
+    }
+}
+
 /// How an app is run. Every field has the product's default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -139,6 +173,9 @@ pub struct Rules {
     pub ignore: Vec<String>,
     /// Where relative binds that are not in Git live on the engine's host; the default is `<state>/data/<app>`.
     pub host_dir: Option<String>,
+    /// The ServiceAccount of the app's namespace that is acted as on a cluster; `None`: the operator's choice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_account: Option<String>,
 }
 
 /// When a release counts as healthy (decision 21).

@@ -10,7 +10,8 @@
 //! - whether a value is secret (the value itself counts)
 //! - services of profiles that are not enabled; networks, volumes, configs and secrets that no service uses
 //! - the path of a bound file of the commit (its content, modes and names count)
-//! - rules that only say what follows: `rollback`, `drift`, `prune`, `sync`, `ignore`, `after`, `host_dir`
+//! - rules that only say what follows: `rollback`, `drift`, `prune`, `sync`, `ignore`, `after`, `host_dir`;
+//!   and who does it: `serviceAccount`
 //! - health rules that equal the default
 //!
 //! What an image tag means is counted in the *release* digest, not here.

@@ -165,6 +165,13 @@ pub struct Desired {
     pub warnings: Vec<Warning>,
 }
 
+impl Desired {
+    /// What it needs of its target.
+    pub fn needs(&self) -> app::Needs<'_> {
+        app::Needs::new(self.bundle.is_some(), &self.rules)
+    }
+}
+
 /// A remark about an app that does not stop it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {

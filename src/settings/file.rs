@@ -12,8 +12,7 @@ use crate::names::AppName;
 use crate::secret::looks_secret;
 
 use super::{
-    ALLOWABLE, Auth, Origin, Platform, SecretFrom, Set, SourceSetting, TargetSetting, absolute,
-    parse_duration,
+    ALLOWABLE, Auth, Origin, SecretFrom, Set, SourceSetting, TargetSetting, absolute, parse_duration, targets,
 };
 
 /// What the file says. Texts are checked by `resolve`, where the environment and flags may override them.
@@ -68,65 +67,11 @@ pub(super) fn read(name: &str, bytes: &[u8], folders: &Folders<'_>, found: &mut 
             model.texts.insert(key, text);
         }
     }
-    targets(&mut fields, &mut model);
+    targets::read(&mut fields, folders, &mut model.targets);
     sources(&mut fields, &mut model, folders);
     allow(&mut fields, &mut model);
     fields.finish(&[]);
     model
-}
-
-fn targets(fields: &mut Fields<'_, '_>, model: &mut FileModel) {
-    let Some((mapping, _)) = fields.mapping("targets") else {
-        return;
-    };
-    for item in mapping {
-        let name = item.key.value.clone();
-        let Some(mut target) = Fields::of(
-            &item.value,
-            format!("target `{name}`"),
-            &FieldRules::SETTINGS,
-            fields.diagnostics(),
-        ) else {
-            continue;
-        };
-        let kubernetes = target.string("kubernetes");
-        let namespace = target.string("namespace");
-        let exec = target.bool("exec");
-        let named = match kubernetes {
-            Some(context) => {
-                let platform = Platform::Kubernetes {
-                    context: Some(context.value.clone()).filter(|name| name != "current"),
-                    namespace: namespace.map(|name| name.value),
-                    exec: exec.is_some_and(|exec| exec.value),
-                };
-                if target.has("docker") {
-                    let finding = "a target is an engine or a cluster, not both";
-                    target
-                        .diagnostics()
-                        .push(Diagnostic::error(Code::SETTING_VALUE, &context.span, finding));
-                    let _ = target.raw("docker");
-                }
-                Some((context, platform))
-            }
-            None => target.required_string("docker").map(|docker| {
-                let platform = Platform::Docker(docker.value.clone());
-                (docker, platform)
-            }),
-        };
-        if let Some((text, platform)) = named {
-            let usable = !text.value.trim().is_empty() && !text.value.chars().any(char::is_control);
-            if usable {
-                let origin = Origin::File(text.span.place());
-                model.targets.insert(name, TargetSetting { platform, origin });
-            } else {
-                target.diagnostics().push(
-                    Diagnostic::error(Code::SETTING_VALUE, &text.span, "this names no engine")
-                        .with_help("`default`, a docker context's name, `unix:///path` or `tcp://host:port`"),
-                );
-            }
-        }
-        target.finish(&[]);
-    }
 }
 
 fn sources(fields: &mut Fields<'_, '_>, model: &mut FileModel, folders: &Folders<'_>) {
@@ -150,7 +95,11 @@ fn sources(fields: &mut Fields<'_, '_>, model: &mut FileModel, folders: &Folders
             .unwrap_or_default();
         let wanted = source.texts("targets").unwrap_or_default();
         for target in &wanted {
-            if declares_targets && !model.targets.contains_key(&target.value) {
+            let declared = target
+                .value
+                .split_once('/')
+                .map_or(target.value.as_str(), |(name, _)| name);
+            if declares_targets && !model.targets.contains_key(declared) {
                 let known = model.targets.keys().map(String::as_str);
                 let finding = Diagnostic::error(
                     Code::SETTING_VALUE,

@@ -22,7 +22,13 @@
 //!     targets: [nas]              # the targets that it may deploy to; default: all
 //! targets:
 //!   nas: { docker: unix:///var/run/docker.sock }      # default | a context's name | unix:// | tcp://
-//!   prod: { kubernetes: prod-eu, namespace: shop }    # a context of the kubeconfig, or `current`; exec: true lets it run a program
+//!   prod:
+//!     kubernetes: prod-eu         # a context of the kubeconfig, `current`, or `in-cluster`
+//!     kubeconfig: prod.kubeconfig # default: KUBECONFIG, ~/.kube/config
+//!     namespace: shop             # of objects that name none
+//!     exec: true                  # lets `serve` run the program that the kubeconfig names for credentials
+//!     service_account: deployer   # what apps act as: of the app's namespace, or NAMESPACE/NAME
+//!     choose_account: true        # a repository may name another one
 //! allow:
 //!   proxy: [host-network]         # what `serve` denies unless it is named here, by app
 //! ```
@@ -31,6 +37,7 @@ mod duration;
 mod file;
 mod resolve;
 mod show;
+mod targets;
 #[cfg(test)]
 mod tests;
 
@@ -47,6 +54,7 @@ use crate::secret::Secret;
 pub use duration::{parse_duration, show_duration};
 pub use resolve::{ENVIRONMENT, Flags, Inputs};
 pub use show::Row;
+pub use targets::{ClusterAt, ClusterSetting, Platform, TargetSetting};
 
 /// What an app can be allowed to reach of its host (decision 29); the names are those of `gate::host`.
 pub const ALLOWABLE: &[&str] = &[
@@ -220,28 +228,6 @@ pub struct SecretError {
     pub path: PathBuf,
     #[source]
     pub source: io::Error,
-}
-
-/// Where an app can be deployed to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TargetSetting {
-    pub platform: Platform,
-    pub origin: Origin,
-}
-
-/// What a target is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Platform {
-    /// A Docker engine: `default`, a context's name, or an address, as `--target` takes it.
-    Docker(String),
-    /// A cluster, by the context of a kubeconfig; `None` is the current one, or the pod's own cluster.
-    Kubernetes {
-        context: Option<String>,
-        /// The namespace of objects that name none.
-        namespace: Option<String>,
-        /// Whether `serve` may start the program that the kubeconfig names for credentials.
-        exec: bool,
-    },
 }
 
 impl Settings {

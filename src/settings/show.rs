@@ -62,26 +62,23 @@ impl Settings {
         for (name, target) in &self.targets {
             let (key, value) = match &target.platform {
                 Platform::Docker(spec) => ("docker", spec.clone()),
-                Platform::Kubernetes { context, .. } => (
-                    "kubernetes",
-                    context.clone().unwrap_or_else(|| "current".to_owned()),
-                ),
+                Platform::Kubernetes(cluster) => ("kubernetes", cluster.at.as_str().to_owned()),
             };
             rows.add(&format!("targets.{name}.{key}"), Some(value), &target.origin);
-            if let Platform::Kubernetes { namespace, exec, .. } = &target.platform {
-                if namespace.is_some() {
-                    rows.add(
-                        &format!("targets.{name}.namespace"),
-                        namespace.clone(),
-                        &target.origin,
-                    );
-                }
-                if *exec {
-                    rows.add(
-                        &format!("targets.{name}.exec"),
-                        Some("true".to_owned()),
-                        &target.origin,
-                    );
+            if let Platform::Kubernetes(cluster) = &target.platform {
+                let flag = |set: bool| set.then(|| "true".to_owned());
+                let kubeconfig = cluster.kubeconfig.as_ref();
+                let choose = cluster.choose_account.map(|choose| choose.to_string());
+                for (key, value) in [
+                    ("kubeconfig", kubeconfig.map(|path| path.display().to_string())),
+                    ("namespace", cluster.namespace.clone()),
+                    ("exec", flag(cluster.exec)),
+                    ("service_account", cluster.account.clone()),
+                    ("choose_account", choose),
+                ] {
+                    if value.is_some() {
+                        rows.add(&format!("targets.{name}.{key}"), value, &target.origin);
+                    }
                 }
             }
         }

@@ -370,3 +370,43 @@ fn durations_read_back_as_they_are_shown() {
         assert_eq!(parse_duration(text), None, "{text:?}");
     }
 }
+
+#[test]
+fn a_cluster_is_described_and_its_keys_are_checked() {
+    let file = "targets:\n  prod: { kubernetes: prod-eu, kubeconfig: prod.conf, namespace: shop, service_account: deployer }\n  \
+                own: { kubernetes: in-cluster, choose_account: false }\n  any: { kubernetes: current }\n\
+                sources: [{ url: https://h/r, targets: [prod/shop, own] }]\n";
+    let settings = World::new(file).settings();
+    let cluster = |name: &str| match &settings.targets[name].platform {
+        Platform::Kubernetes(cluster) => cluster.clone(),
+        Platform::Docker(_) => panic!("a cluster"),
+    };
+    let prod = cluster("prod");
+    assert_eq!(prod.at, ClusterAt::Context("prod-eu".to_owned()));
+    assert!(prod.kubeconfig.expect("a file").ends_with("driftless/prod.conf"));
+    assert_eq!(cluster("own").at, ClusterAt::InCluster);
+    // The operator's account stands; a repository chooses only where there is none, or where it may.
+    let prod = cluster("prod");
+    assert_eq!(prod.account_for(None), Ok(Some("deployer")));
+    assert_eq!(prod.account_for(Some("deployer")), Ok(Some("deployer")));
+    assert_eq!(prod.account_for(Some("admin")), Err(Some("deployer")));
+    assert_eq!(cluster("own").account_for(Some("admin")), Err(None));
+    assert_eq!(cluster("any").account_for(Some("mine")), Ok(Some("mine")));
+    for (target, told) in [
+        ("docker: default, exec: true", "`exec` is for clusters"),
+        ("docker: default, kubernetes: a", "not both"),
+        ("kubernetes: ''", "this names no cluster"),
+        ("kubernetes: in-cluster, kubeconfig: a", "has no kubeconfig"),
+        (
+            "kubernetes: a, service_account: a/b/c",
+            "is not a name of a ServiceAccount",
+        ),
+        ("kubernetes: a, account: b", "unknown field `account`"),
+    ] {
+        let findings = World::new(&format!("targets: {{ a: {{ {target} }} }}\n")).findings();
+        assert!(
+            findings.iter().any(|finding| finding.contains(told)),
+            "{target}: {findings:?}"
+        );
+    }
+}

@@ -124,12 +124,12 @@ fn schema_and_reader_know_the_same_settings() {
     let _ = env.run(here.path(), &["validate"]).success();
     let schema = env.run(here.path(), &["schema"]).success().json();
     let app = &schema["properties"]["apps"]["additionalProperties"]["properties"];
-    // `helm` is for charts, and an error beside a Compose file.
+    // `helm` is for charts, `serviceAccount` for objects: errors beside a Compose file.
     for key in app
         .as_object()
         .expect("settings")
         .keys()
-        .filter(|key| *key != "helm")
+        .filter(|key| !["helm", "serviceAccount"].contains(&key.as_str()))
     {
         assert!(
             full.contains(&format!("    {key}:")),
@@ -159,7 +159,9 @@ fn schema_and_reader_know_the_same_settings() {
     std::fs::create_dir(here.path().join("map")).expect("a folder");
     let object = "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: a }\n";
     std::fs::write(here.path().join("map/app.yaml"), object).expect("a file");
-    write(&format!("{full}  map: {{ path: map, health: {{ {rules} }} }}\n"));
+    write(&format!(
+        "{full}  map: {{ path: map, serviceAccount: deployer, health: {{ {rules} }} }}\n"
+    ));
     let _ = env.run(here.path(), &["validate"]).success();
     write(&full.replace("    sync:", "    sinc:"));
     let _ = env

@@ -44,4 +44,19 @@ codes! {
     RENDERER = 593, "renderer", "kustomize or Helm could not render the app",
         "The program ran on the files of the commit and failed; its own words are in the message. Run the same command in a clone of\n\
          the repository to see it in full.\n";
+    NOT_ACTING = 594, "not-acting", "Driftless may not act as the app's account",
+        "The app names a ServiceAccount (`serviceAccount:` in driftless.yaml), or the operator does (`service_account:` of the target in\n\
+         config.yaml), and every call of the app is made as that account. For that, the account that Driftless connects with needs\n\
+         the verb `impersonate`:\n\
+         \n\
+         rules:\n\
+         - { apiGroups: [\"\"], resources: [serviceaccounts, groups], verbs: [impersonate] }\n\
+         \n\
+         `resourceNames` narrows it to single accounts. Nothing was changed.\n";
+    ACCOUNT_NOT_ALLOWED = 595, "account-not-allowed", "The repository may not choose the account",
+        "The operator's config.yaml says as which ServiceAccount apps act on this target, and does not let a repository name another one.\n\
+         Remove `serviceAccount:` from driftless.yaml, or let it choose:\n\
+         \n\
+         targets:\n\
+         prod: { kubernetes: prod-eu, service_account: deployer, choose_account: true }\n";
 }

@@ -123,7 +123,7 @@ impl Operator for Desk {
     fn permit(&self, _: &AppName) -> Permit {
         Permit::default()
     }
-    async fn target(&self, _: Option<&str>, _: &[String], _: bool) -> Result<Reach, Failure> {
+    async fn target(&self, _: Option<&str>, _: &[String], _: Needs<'_>) -> Result<Reach, Failure> {
         Ok(Reach::Engine(Arc::new(EmptyEngine(engine_id()))))
     }
     fn stirred(&self) -> Arc<Stirred> {

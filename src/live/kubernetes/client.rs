@@ -12,14 +12,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
-use http::{Method, Request, StatusCode};
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
 use kube::client::Body as HttpBody;
 use kube::core::WatchEvent;
 use serde_json::Value;
 use tokio::sync::{RwLock, Semaphore};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::account::Account;
 use super::kinds::{Kinds, Resource};
+use super::token::TokenFile;
 use crate::live::{LiveError, Problem, Refusal};
 
 /// How long a call may take.
@@ -34,8 +36,18 @@ pub struct Api {
     address: Arc<str>,
     slots: Arc<Semaphore>,
     kinds: Arc<RwLock<Option<Arc<Kinds>>>>,
-    /// Set by the first 401.
+    /// Set by the first 401, or certificate that is not trusted.
     refused: Arc<AtomicBool>,
+    /// Where our token is a file's.
+    token: Option<Arc<TokenFile>>,
+    /// Who is acted as, if it is not ourselves, and the headers that say so.
+    account: Option<Acting>,
+}
+
+#[derive(Clone)]
+struct Acting {
+    account: Arc<Account>,
+    headers: Arc<[(HeaderName, HeaderValue)]>,
 }
 
 /// An answer.
@@ -52,19 +64,77 @@ pub const JSON_PATCH: &str = "application/json-patch+json";
 
 impl Api {
     /// A client for the cluster that `config` names. Nothing is sent yet.
-    pub fn new(config: kube::Config) -> Result<Self, LiveError> {
+    pub fn new(mut config: kube::Config) -> Result<Self, LiveError> {
+        let own = Account::take(&mut config.auth_info);
+        // A token that is written down wins over one in a file, as with `kubectl`. The client would keep a file's token for a
+        // minute, refused or not, and its line end too.
+        let file = config.auth_info.token_file.take();
+        let token = file
+            .filter(|_| config.auth_info.token.is_none())
+            .map(|path| Arc::new(TokenFile::new(path)));
         let address: Arc<str> = config.cluster_url.to_string().into();
         let client = kube::Client::try_from(config).map_err(|error| {
             let message = "the credentials or certificates in it can't be used".to_owned();
             LiveError::caused("connect to the cluster", Problem::Kubeconfig { message }, &error)
         })?;
-        Ok(Self {
+        let api = Self {
             client,
             address,
             slots: Arc::new(Semaphore::new(AT_ONCE)),
             kinds: Arc::default(),
             refused: Arc::default(),
+            token,
+            account: None,
+        };
+        match own {
+            Some(account) => api.acting_as(account),
+            None => Ok(api),
+        }
+    }
+
+    /// The same connection, used as another account.
+    pub fn acting_as(&self, account: Account) -> Result<Self, LiveError> {
+        let Some(headers) = account.headers() else {
+            let message = format!("`{account}` can't be acted as: it is no name");
+            return Err(LiveError::new(
+                "connect to the cluster",
+                Problem::Kubeconfig { message },
+            ));
+        };
+        Ok(Self {
+            account: Some(Acting {
+                account: Arc::new(account),
+                headers,
+            }),
+            ..self.clone()
         })
+    }
+
+    /// A request as the account that is acted as, and the token that it bears where that is a file's.
+    fn request(
+        &self,
+        call: &str,
+        method: Method,
+        path: &str,
+    ) -> Result<(http::request::Builder, Option<HeaderValue>), LiveError> {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in self.account.iter().flat_map(|acting| &*acting.headers) {
+            request = request.header(name, value);
+        }
+        let Some(file) = &self.token else {
+            return Ok((request, None));
+        };
+        let token = file.header().map_err(|error| {
+            let message = format!("the token in `{}` can't be read", file.path().display());
+            LiveError::caused(call, Problem::Kubeconfig { message }, &error)
+        })?;
+        Ok((request.header(http::header::AUTHORIZATION, &token), Some(token)))
+    }
+
+    /// Whether a token that was refused has been renewed meanwhile.
+    fn renewed(&self, token: Option<&HeaderValue>) -> bool {
+        let file = self.token.as_ref().zip(token);
+        file.is_some_and(|(file, token)| file.renewed(token))
     }
 
     /// The server's address.
@@ -72,7 +142,7 @@ impl Api {
         &self.address
     }
 
-    /// Whether the server refused our credentials at least once.
+    /// Whether the server refused our credentials, or we its certificate, at least once.
     pub fn is_refused(&self) -> bool {
         self.refused.load(Ordering::Relaxed)
     }
@@ -127,10 +197,8 @@ impl Api {
             return Err(late());
         };
         loop {
-            let mut request = Request::builder()
-                .method(method.clone())
-                .uri(path)
-                .header(http::header::ACCEPT, accept.unwrap_or("application/json"));
+            let (request, token) = self.request(call, method.clone(), path)?;
+            let mut request = request.header(http::header::ACCEPT, accept.unwrap_or("application/json"));
             if let Some(content_type) = content_type {
                 request = request.header(http::header::CONTENT_TYPE, content_type);
             }
@@ -160,6 +228,10 @@ impl Api {
                 .map_err(|error| LiveError::caused(call, Problem::Cut, &error))?;
             if status.is_success() {
                 return Ok((bytes, warnings));
+            }
+            // The server did nothing: with the new token it is the same call.
+            if status == StatusCode::UNAUTHORIZED && Instant::now() < until && self.renewed(token.as_ref()) {
+                continue;
             }
             if status == StatusCode::TOO_MANY_REQUESTS {
                 let pause = Duration::from_secs(retry_after.unwrap_or(1));
@@ -197,10 +269,26 @@ impl Api {
             };
             return LiveError::new(call, Problem::Api(Box::new(refusal)));
         };
-        LiveError::new(
-            call,
-            Problem::Api(Box::new(refusal(&answer, status.as_u16(), retry_after))),
-        )
+        self.denied(call, refusal(&answer, status.as_u16(), retry_after))
+    }
+
+    /// A refusal, with whom we acted as where that matters.
+    fn denied(&self, call: &str, mut refusal: Refusal) -> LiveError {
+        if let Some(acting) = self.account.as_ref().filter(|_| refusal.status == 403) {
+            let account = acting.account.user.as_str();
+            // The API server words it so; the object that is forbidden is the account, not what was asked for.
+            if refusal.message.contains("cannot impersonate resource") {
+                let problem = Problem::NotActing {
+                    account: account.to_owned(),
+                    message: refusal.message,
+                };
+                return LiveError::new(call, problem);
+            }
+            if !refusal.message.contains(account) {
+                refusal.message.push_str(&format!(" (acting as {account})"));
+            }
+        }
+        LiveError::new(call, Problem::Api(Box::new(refusal)))
     }
 
     fn not_a_cluster(&self, call: &str) -> LiveError {
@@ -225,6 +313,8 @@ impl Api {
         let has = |parts: &[&str]| parts.iter().any(|part| text.contains(part));
         let address = self.address.to_string();
         let problem = if has(&["certificate", "invalidcertificate", "unknownissuer", "tls"]) {
+            // A certificate that was renewed in its file is read by the next connection.
+            self.refused.store(true, Ordering::Relaxed);
             Problem::Tls { address }
         } else if has(&[
             "connection refused",
@@ -253,13 +343,17 @@ impl Api {
         call: &str,
         path: &str,
     ) -> Result<BoxStream<'static, Result<WatchEvent<Value>, LiveError>>, LiveError> {
-        let request = Request::get(path)
-            .header(http::header::ACCEPT, "application/json")
-            .body(Vec::new())
-            .map_err(|error| LiveError::caused(call, Problem::BadRequest, &error))?;
-        let events = match self.client.request_events::<Value>(request).await {
-            Ok(events) => events,
-            Err(error) => return Err(self.watch_failed(call, error)),
+        let events = loop {
+            let (request, token) = self.request(call, Method::GET, path)?;
+            let request = request
+                .header(http::header::ACCEPT, "application/json")
+                .body(Vec::new())
+                .map_err(|error| LiveError::caused(call, Problem::BadRequest, &error))?;
+            match self.client.request_events::<Value>(request).await {
+                Ok(events) => break events,
+                Err(kube::Error::Api(status)) if status.code == 401 && self.renewed(token.as_ref()) => {}
+                Err(error) => return Err(self.watch_failed(call, error)),
+            }
         };
         let (api, call) = (self.clone(), call.to_owned());
         Ok(events
@@ -274,8 +368,7 @@ impl Api {
                     self.refused.store(true, Ordering::Relaxed);
                 }
                 let answer = serde_json::to_value(&status).unwrap_or_default();
-                let refusal = refusal(&answer, status.code, None);
-                LiveError::new(call, Problem::Api(Box::new(refusal)))
+                self.denied(call, refusal(&answer, status.code, None))
             }
             error => self.failed(call, &error),
         }
@@ -283,11 +376,18 @@ impl Api {
 
     /// What the cluster serves; read once, and again with `fresh`.
     pub async fn kinds(&self, fresh: bool) -> Result<Arc<Kinds>, LiveError> {
-        if !fresh && let Some(kinds) = self.kinds.read().await.clone() {
+        let known = self.kinds.read().await.clone();
+        if !fresh && let Some(kinds) = known {
             return Ok(kinds);
         }
+        // Held while it is read: many apps that begin at once need it once.
+        let mut slot = self.kinds.write().await;
+        let newer = |now: &Arc<Kinds>| known.as_ref().is_none_or(|known| !Arc::ptr_eq(known, now));
+        if let Some(kinds) = slot.as_ref().filter(|now| newer(now)) {
+            return Ok(Arc::clone(kinds));
+        }
         let kinds = Arc::new(self.discover().await?);
-        *self.kinds.write().await = Some(Arc::clone(&kinds));
+        *slot = Some(Arc::clone(&kinds));
         Ok(kinds)
     }
 

@@ -23,6 +23,8 @@ pub struct ClusterSpec {
     pub namespace: Option<String>,
     /// Whether the kubeconfig may start a program for its credentials.
     pub exec: bool,
+    /// The ServiceAccount that is acted as, of the namespace above unless it names its own (`tools/deployer`).
+    pub account: Option<String>,
 }
 
 /// A configuration with what people know it by.
@@ -30,6 +32,7 @@ pub struct Resolved {
     pub config: kube::Config,
     /// The context's name, or `in-cluster`.
     pub context: String,
+    /// The context's own, whatever the specification says.
     pub namespace: String,
 }
 
@@ -42,14 +45,10 @@ pub async fn resolve(spec: &ClusterSpec) -> Result<Resolved, LiveError> {
             let message = "there is no kubeconfig, and this program does not run in a pod".to_owned();
             LiveError::caused(CALL, Problem::Kubeconfig { message }, &error)
         })?;
-        let namespace = spec
-            .namespace
-            .clone()
-            .unwrap_or_else(|| config.default_namespace.clone());
         return Ok(Resolved {
+            namespace: config.default_namespace.clone(),
             config: tuned(config),
             context: "in-cluster".to_owned(),
-            namespace,
         });
     }
     let merged = merged(spec)?;
@@ -81,14 +80,10 @@ pub async fn resolve(spec: &ClusterSpec) -> Result<Resolved, LiveError> {
     let config = kube::Config::from_custom_kubeconfig(merged, &options)
         .await
         .map_err(|error| unusable(&error))?;
-    let namespace = spec
-        .namespace
-        .clone()
-        .unwrap_or_else(|| config.default_namespace.clone());
     Ok(Resolved {
+        namespace: config.default_namespace.clone(),
         config: tuned(config),
         context,
-        namespace,
     })
 }
 

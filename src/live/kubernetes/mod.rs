@@ -5,11 +5,13 @@
 //! decide what is changed.
 
 pub mod fields;
+pub mod account;
 pub mod op;
 pub mod world;
 pub mod kinds;
 pub mod ownership;
 pub mod config;
+mod token;
 pub mod client;
 mod observe;
 mod execute;

@@ -9,6 +9,7 @@ use http::Method;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::account::Account;
 use super::client::Api;
 use super::config::{ClusterSpec, resolve};
 use super::feeds::{Feeds, Watching};
@@ -21,37 +22,52 @@ use crate::names::{ObjectKey, TargetId};
 /// How long a cluster's identity is trusted: one that was set up anew behind the same address is found within this.
 const TRUSTED: Duration = Duration::from_secs(60);
 
-/// One cluster, reached with one identity.
+/// One cluster, as one account and with one namespace for objects that name none.
 pub struct KubernetesTarget {
     name: String,
     namespace: String,
+    seat: Arc<Seat>,
+    link: Arc<Link>,
+}
+
+/// A connection, shared by all namespaces and accounts that are used on a cluster.
+struct Link {
+    /// As ourselves: who the cluster is concerns no app's account.
     api: Api,
+    context: String,
+    namespace: String,
     /// As at the connect.
     id: TargetId,
     facts: Mutex<(Instant, ClusterFacts)>,
     /// Where this connection is kept for long enough to watch.
+    watching: Option<Watching>,
+    /// By account; `None` is ourselves.
+    seats: Mutex<BTreeMap<Option<Account>, Arc<Seat>>>,
+}
+
+/// What one account sees and does. Its watches are its own: what it may not read is unknown to its apps.
+struct Seat {
+    api: Api,
     feeds: Option<Feeds>,
 }
 
-impl KubernetesTarget {
-    /// Reads the kubeconfig and asks the cluster who it is. With `watching`, the kinds of our objects are watched from the
-    /// first [`Cluster::as_left`] on.
-    pub async fn connect(
-        name: Option<&str>,
-        spec: &ClusterSpec,
-        watching: Option<Watching>,
-    ) -> Result<Arc<Self>, LiveError> {
-        let resolved = resolve(spec).await?;
-        let api = Api::new(resolved.config)?;
-        let facts = facts(&api).await?;
-        Ok(Arc::new(Self {
-            name: format!("k8s:{}", name.unwrap_or(&resolved.context)),
-            namespace: resolved.namespace,
-            feeds: watching.map(|watching| Feeds::new(api.clone(), watching)),
+impl Link {
+    fn seat(&self, account: Option<Account>) -> Result<Arc<Seat>, LiveError> {
+        let mut seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = seats.get(&account) {
+            return Ok(Arc::clone(known));
+        }
+        let api = match &account {
+            Some(account) => self.api.acting_as(account.clone())?,
+            None => self.api.clone(),
+        };
+        let feeds = self.watching.clone();
+        let seat = Arc::new(Seat {
+            feeds: feeds.map(|watching| Feeds::new(api.clone(), watching)),
             api,
-            id: facts.id.clone(),
-            facts: Mutex::new((Instant::now(), facts)),
-        }))
+        });
+        seats.insert(account, Arc::clone(&seat));
+        Ok(seat)
     }
 
     /// Who the cluster is; asked again when the last answer is old.
@@ -66,6 +82,49 @@ impl KubernetesTarget {
         *self.facts.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), now.clone());
         Ok(now)
     }
+}
+
+impl KubernetesTarget {
+    /// Reads the kubeconfig and asks the cluster who it is. With `watching`, the kinds of our objects are watched from the
+    /// first [`Cluster::as_left`] on.
+    pub async fn connect(
+        name: Option<&str>,
+        spec: &ClusterSpec,
+        watching: Option<Watching>,
+    ) -> Result<Arc<Self>, LiveError> {
+        let resolved = resolve(spec).await?;
+        let api = Api::new(resolved.config)?;
+        let facts = facts(&api).await?;
+        let link = Arc::new(Link {
+            api,
+            context: resolved.context,
+            namespace: resolved.namespace,
+            id: facts.id.clone(),
+            facts: Mutex::new((Instant::now(), facts)),
+            watching,
+            seats: Mutex::default(),
+        });
+        Self::on(&link, name, spec)
+    }
+
+    /// The same connection for another namespace, or as another account.
+    pub fn beside(&self, name: Option<&str>, spec: &ClusterSpec) -> Result<Arc<Self>, LiveError> {
+        Self::on(&self.link, name, spec)
+    }
+
+    fn on(link: &Arc<Link>, name: Option<&str>, spec: &ClusterSpec) -> Result<Arc<Self>, LiveError> {
+        let namespace = spec.namespace.as_ref().unwrap_or(&link.namespace);
+        let account = spec
+            .account
+            .as_ref()
+            .map(|account| Account::service(namespace, account));
+        Ok(Arc::new(Self {
+            name: format!("k8s:{}", name.unwrap_or(&link.context)),
+            namespace: namespace.clone(),
+            seat: link.seat(account)?,
+            link: Arc::clone(link),
+        }))
+    }
 
     /// The namespace of objects that name none.
     pub fn namespace(&self) -> &str {
@@ -74,7 +133,7 @@ impl KubernetesTarget {
 
     /// The server's address.
     pub fn address(&self) -> &str {
-        self.api.address()
+        self.link.api.address()
     }
 }
 
@@ -106,28 +165,28 @@ impl Cluster for KubernetesTarget {
     }
 
     fn id(&self) -> &TargetId {
-        &self.id
+        &self.link.id
     }
 
     async fn observe(&self, ask: &Ask<'_>) -> Result<Observed, LiveError> {
-        let facts = self.facts().await?;
-        observe::observe(&self.api, facts, &self.namespace, ask).await
+        let facts = self.link.facts().await?;
+        observe::observe(&self.seat.api, facts, &self.namespace, ask).await
     }
 
     fn as_left(&self, owned: &BTreeMap<ObjectKey, OwnedObject>) -> bool {
-        self.feeds.as_ref().is_some_and(|feeds| feeds.as_left(owned))
+        self.seat.feeds.as_ref().is_some_and(|feeds| feeds.as_left(owned))
     }
 
     fn is_refused(&self) -> bool {
-        self.api.is_refused()
+        self.seat.api.is_refused()
     }
 
     async fn execute(&self, op: &Op) -> Result<Receipt, LiveError> {
-        execute::execute(&self.api, op).await
+        execute::execute(&self.seat.api, op).await
     }
 
     async fn surroundings(&self, keys: &[ObjectKey]) -> Result<Surroundings, LiveError> {
-        surroundings::surroundings(&self.api, keys).await
+        surroundings::surroundings(&self.seat.api, keys).await
     }
 
     async fn logs(&self, container: &PodContainer, tail: usize) -> Result<Vec<String>, LiveError> {
@@ -143,6 +202,7 @@ impl Cluster for KubernetesTarget {
         }
         let call = format!("read the log of Pod/{}/{}", container.namespace, container.pod);
         let (bytes, _) = self
+            .seat
             .api
             .bytes(
                 &call,
@@ -163,6 +223,7 @@ impl Cluster for KubernetesTarget {
         let path = format!("/api/v1/namespaces/{namespace}/services/{service}:{port}/proxy{path}");
         let call = format!("probe Service/{namespace}/{service}");
         match self
+            .seat
             .api
             .bytes(&call, Method::GET, &path, None, Some("*/*"), None)
             .await

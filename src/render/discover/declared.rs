@@ -96,7 +96,7 @@ fn app(checkout: &Checkout, base: &RepoPath, item: &Item, diagnostics: &mut Diag
         }
     }
     let profiles = texts(fields.text_or_texts("profiles"));
-    let mut for_clusters = Vec::new();
+    let mut for_clusters: Vec<(&'static str, Span)> = Vec::new();
     let rules = Rules {
         health: fields
             .nested("health", format!("`health` of {what}"), |fields| {
@@ -126,6 +126,7 @@ fn app(checkout: &Checkout, base: &RepoPath, item: &Item, diagnostics: &mut Diag
         },
         ignore: texts(fields.text_or_texts("ignore")),
         host_dir: host_dir(fields),
+        service_account: service_account(fields, &mut for_clusters),
     };
     let helm = fields.nested("helm", format!("`helm` of {what}"), |helm| {
         (
@@ -257,6 +258,24 @@ fn host_dir(fields: &mut Fields<'_, '_>) -> Option<String> {
         return None;
     }
     Some(dir.value)
+}
+
+/// A name in the app's namespace, and nothing else: which namespace that is, is the target's.
+fn service_account(
+    fields: &mut Fields<'_, '_>,
+    for_clusters: &mut Vec<(&'static str, Span)>,
+) -> Option<String> {
+    let name = fields.string("serviceAccount")?;
+    for_clusters.push(("serviceAccount", fields.key_span("serviceAccount").clone()));
+    if manifests::is_subdomain(&name.value) {
+        return Some(name.value);
+    }
+    let message = format!("`{}` is not a name of a ServiceAccount", name.value);
+    let help = "lower-case letters, digits, `-` and `.`; it is one of the app's namespace";
+    fields
+        .diagnostics()
+        .push(Diagnostic::error(Code::SETTING_NOT_ALLOWED, &name.span, message).with_help(help));
+    None
 }
 
 fn duration(fields: &mut Fields<'_, '_>, key: &'static str) -> Option<std::time::Duration> {

@@ -26,13 +26,15 @@ pub struct ApiCall {
     pub field_manager: Option<String>,
     /// The client that it names.
     pub user_agent: String,
+    /// Whom it acts as, if it is not the one whose token it bears.
+    pub acting_as: Option<String>,
     /// Path and query as sent.
     pub path: String,
 }
 
 impl ApiCall {
     pub(super) fn new<B>(request: &Request<B>) -> Self {
-        let header = |name| {
+        let header = |name: &str| {
             let value = request.headers().get(name).and_then(|value| value.to_str().ok());
             value.unwrap_or_default().to_owned()
         };
@@ -53,7 +55,7 @@ impl ApiCall {
             "GET" | "HEAD" => "get",
             "POST" => "create",
             "PUT" => "update",
-            "PATCH" if header(CONTENT_TYPE).starts_with("application/apply-patch") => "apply",
+            "PATCH" if header(CONTENT_TYPE.as_str()).starts_with("application/apply-patch") => "apply",
             "PATCH" => "patch",
             "DELETE" if whole_list => "deletecollection",
             "DELETE" => "delete",
@@ -67,7 +69,8 @@ impl ApiCall {
             dry_run: query("dryRun").is_some(),
             watch,
             field_manager: query("fieldManager"),
-            user_agent: header(USER_AGENT),
+            user_agent: header(USER_AGENT.as_str()),
+            acting_as: Some(header("impersonate-user")).filter(|user| !user.is_empty()),
             path: whole.to_owned(),
         }
     }

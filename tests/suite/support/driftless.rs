@@ -164,16 +164,22 @@ impl Running {
     /// Waits until it has written `text` to either stream.
     #[track_caller]
     pub fn wait_to_say(&mut self, text: &str, deadline: Duration) {
-        wait_for(&format!("{text:?} from {}", self.line), deadline, || {
-            let said = self.stdout() + &self.stderr();
+        let start = std::time::Instant::now();
+        loop {
+            // Before its words: what it says last is said before it ends.
             let ended = self.child.try_wait().ok().flatten();
+            let said = self.stdout() + &self.stderr();
+            if said.contains(text) {
+                return;
+            }
+            let line = &self.line;
+            assert!(ended.is_none(), "{line} ended without saying {text:?}:\n{said}");
             assert!(
-                ended.is_none() || said.contains(text),
-                "{} ended without saying {text:?}:\n{said}",
-                self.line
+                start.elapsed() < deadline,
+                "waited {deadline:?} in vain for {text:?} from {line}:\n{said}"
             );
-            said.contains(text).then_some(())
-        });
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Sends a signal.
