@@ -5,6 +5,7 @@
 //! changed, or whose credentials were refused, is read again. Must not: choose a cluster.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -12,6 +13,7 @@ use std::time::SystemTime;
 use crate::live::kubernetes::KubernetesTarget;
 use crate::live::kubernetes::config::ClusterSpec;
 use crate::live::kubernetes::feeds::Watching;
+use crate::live::kubernetes::lease::Leases;
 use crate::live::kubernetes::world::Cluster;
 use crate::live::{LiveError, Reach};
 
@@ -34,15 +36,40 @@ struct Linked {
 #[derive(Default)]
 pub struct Clusters {
     watching: Option<Watching>,
+    leases: Option<Leases>,
     slots: Mutex<BTreeMap<Key, Slot>>,
 }
 
 impl Clusters {
-    /// Connections that are kept for long enough to watch.
-    pub fn watching(watching: Watching) -> Self {
+    /// Connections that change things under `leases`; those of a command that only reads have none.
+    pub fn under(leases: Leases) -> Self {
+        Self {
+            leases: Some(leases),
+            ..Self::default()
+        }
+    }
+
+    /// The same, kept for long enough to watch.
+    #[must_use]
+    pub fn watching(self, watching: Watching) -> Self {
         Self {
             watching: Some(watching),
-            ..Self::default()
+            ..self
+        }
+    }
+
+    /// Keeps the leases that are held for as long as this is polled.
+    pub async fn keep(&self) -> Infallible {
+        match &self.leases {
+            Some(leases) => leases.keep().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Gives the leases back: nothing is changed any more.
+    pub async fn give_back(&self) {
+        if let Some(leases) = &self.leases {
+            leases.give_back().await;
         }
     }
 
@@ -65,7 +92,8 @@ impl Clusters {
         }
         // The old connection, with its watches, ends when the last run that uses it does.
         *slot = None;
-        let target = KubernetesTarget::connect(name, spec, self.watching.clone()).await?;
+        let target =
+            KubernetesTarget::connect(name, spec, self.watching.clone(), self.leases.as_ref()).await?;
         *slot = Some(Linked {
             target: Arc::clone(&target),
             stamps,

@@ -4,7 +4,7 @@
 //! them, clusters where `kubectl` does; a service starts no credential program unless the operator allowed it. Must not:
 //! connect.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::environment::Environment;
@@ -15,6 +15,7 @@ use crate::live::docker::credentials::Credentials as RegistryCredentials;
 use crate::live::docker::endpoint::{self, DiskFiles, DockerEnv, Endpoint, EndpointError};
 use crate::live::docker::target::DockerTarget;
 use crate::live::kubernetes::config::ClusterSpec;
+use crate::live::kubernetes::lease::{DURATION, Holder, LeaseSpec, Leases};
 use crate::live::world::Target;
 use crate::live::{LiveError, Reach};
 use crate::render::app::Needs;
@@ -76,6 +77,10 @@ impl Finder<'_> {
                     namespace: namespace.clone().or_else(|| at.namespace.clone()),
                     exec: at.exec || self.person,
                     account: account.map(str::to_owned),
+                    lease: LeaseSpec {
+                        namespace: at.lease_namespace.clone().or_else(|| at.namespace.clone()),
+                        duration: at.lease_duration.unwrap_or(DURATION),
+                    },
                 },
             })
         };
@@ -166,6 +171,46 @@ pub fn kubeconfigs(environment: &Environment) -> Vec<PathBuf> {
     let own = environment.home().map(|home| home.join(".kube/config"));
     let in_pod = environment.text("KUBERNETES_SERVICE_HOST").is_some();
     own.filter(|path| !in_pod || path.exists()).into_iter().collect()
+}
+
+/// The Leases of a command that changes things; with `hold` they are kept for as long as it runs.
+pub fn leases(settings: &Settings, hold: bool) -> Leases {
+    let host = nix::unistd::gethostname()
+        .ok()
+        .and_then(|name| name.into_string().ok())
+        .unwrap_or_else(|| "localhost".to_owned());
+    let me = Holder {
+        host,
+        pid: std::process::id(),
+        random: random(),
+        folder: folder_id(&settings.state.value.join("lease-id")),
+    };
+    Leases::new(settings.instance.value.clone(), me, hold, Arc::new(SystemClock))
+}
+
+fn random() -> String {
+    let mut bytes = [0; 4];
+    // Without randomness two processes are told apart by host and number alone.
+    let _ = getrandom::fill(&mut bytes);
+    hex::encode(bytes)
+}
+
+/// What tells a state folder from all others, made at its first use. Where it can't be kept, nobody is taken for a process of
+/// this folder.
+fn folder_id(file: &Path) -> String {
+    let kept = || {
+        std::fs::read_to_string(file)
+            .ok()
+            .filter(|id| !id.trim().is_empty())
+    };
+    if let Some(id) = kept() {
+        return id.trim().to_owned();
+    }
+    let id = random() + &random();
+    match std::fs::write(file, &id) {
+        Ok(()) => id,
+        Err(_) => random() + &random(),
+    }
 }
 
 /// What runs kustomize and Helm, found on the caller's `PATH`; what they print is kept in the state folder.

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::args::{ProgressForm, duration};
 use super::clusters::Clusters;
-use super::place::{Finder, Place, connect_engine, expander, kubeconfigs};
+use super::place::{Finder, Place, connect_engine, expander, kubeconfigs, leases};
 use super::progress::Listener;
 use super::session::{
     block_on, docker_env, open_source, operator_inputs, read_env, registry_credentials, settings_with,
@@ -105,7 +105,6 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CommandError> {
         let stirred: Arc<Stirred> = Arc::default();
         let operator = Arc::new(Configured {
             expander: expander(&context.environment, &settings),
-            settings,
             env,
             credentials,
             env_files: context
@@ -115,17 +114,25 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CommandError> {
                 .map(|file| folder.join(file))
                 .collect(),
             kubeconfigs: kubeconfigs(&context.environment),
-            clusters: Clusters::watching(Watching {
+            clusters: Clusters::under(leases(&settings, true)).watching(Watching {
                 instance: world.instance.clone(),
                 stirred: Arc::clone(&stirred),
                 pace: Pace::default(),
             }),
+            settings,
             stirred,
             connected: Mutex::default(),
         });
         let stop = Stop::new();
-        let supervisor = Supervisor::new(world, sources, operator);
-        let heard = listening(&stop, supervisor.run(&stop)).await;
+        let supervisor = Supervisor::new(world, sources, operator.clone());
+        let work = async {
+            tokio::select! {
+                ended = supervisor.run(&stop) => ended,
+                // Safe to cancel: a renewal whose answer nobody read is read back by the next holder.
+                never = operator.clusters.keep() => match never {},
+            }
+        };
+        let heard = listening(&stop, work).await;
         let (ended, signal) = heard.map_err(|error| {
             CommandError::new(Exit::ApplyFailed, "signals can't be listened to").because(&error)
         })?;
@@ -140,6 +147,10 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CommandError> {
             };
             CommandError::new(Exit::Usage, error.to_string()).hint(hint)
         })?;
+        // What a run that was left may still be doing is bounded by the lease: then it ends by itself.
+        if ended.left.is_empty() {
+            operator.clusters.give_back().await;
+        }
         tracing::info!(runs = ended.drained, "stopped");
         for key in &ended.left {
             tracing::warn!(app = %key.app, "left in the middle of its run; the next start concludes it");

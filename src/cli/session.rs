@@ -17,7 +17,7 @@ use super::Context;
 use super::args::{LogFormat, Prune};
 use super::clusters::Clusters;
 use super::error::CommandError;
-use super::place::{Finder, Place, PlaceError, connect_engine, expander, kubeconfigs};
+use super::place::{Finder, Place, PlaceError, connect_engine, expander, kubeconfigs, leases};
 use super::progress::Listener;
 use crate::clock::{Clock as _, SystemClock};
 use crate::engine::snapshot::expand;
@@ -361,6 +361,10 @@ impl Session {
         let env = docker_env(context);
         let credentials = registry_credentials(context, &env);
         let expander = expander(&context.environment, &settings);
+        let clusters = match access {
+            Access::Write => Clusters::under(leases(&settings, false)),
+            Access::Read => Clusters::default(),
+        };
         Ok(Self {
             settings,
             world,
@@ -382,7 +386,7 @@ impl Session {
             kubeconfigs: kubeconfigs(&context.environment),
             expander,
             connected: std::sync::Mutex::new(BTreeMap::new()),
-            clusters: Clusters::default(),
+            clusters,
             ahead: tokio::sync::Mutex::default(),
             _temporary: temporary,
         })

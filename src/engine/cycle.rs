@@ -27,6 +27,7 @@ use super::candidate::candidate;
 use super::endings::{
     DISTURBED, blocked, disturbed, drifted_fields, freeze, frozen, incident, judge, look_failed, stale,
 };
+use super::lease::{MOVED, under_lease};
 use super::look::{Look, look, mask_of};
 use super::rest::at_rest;
 use super::stage::{Bench, Passed, save, since};
@@ -40,7 +41,7 @@ const JUDGE_AGAIN: usize = 3;
 pub async fn cycle(turn: &Turn, world: &World, stop: &CancellationToken) -> Run {
     let book = Book::open(turn, world);
     let mut notes = Notes::default();
-    let end = spine(&book.bench(stop), &mut notes).await;
+    let end = under_lease(turn, spine(&book.bench(stop), &mut notes)).await;
     book.close(end, notes)
 }
 
@@ -50,7 +51,7 @@ async fn spine(bench: &Bench<'_>, notes: &mut Notes) -> End {
     if let Some(end) = at_rest(bench, notes) {
         return end;
     }
-    let mut round = 0;
+    let (mut round, mut moved) = (0, false);
     loop {
         let look = match look(turn, world).await {
             Ok(look) => look,
@@ -71,6 +72,7 @@ async fn spine(bench: &Bench<'_>, notes: &mut Notes) -> End {
             },
         };
         match end {
+            End::Failed(failure) if failure.code == MOVED && !moved => moved = true,
             End::Failed(failure) if failure.code == DISTURBED && round < JUDGE_AGAIN => {
                 round += 1;
                 notes
@@ -149,6 +151,9 @@ async fn forward(bench: &Bench<'_>, look: Look, notes: &mut Notes) -> End {
         return End::Drifted {
             fields: drifted_fields(plan),
         };
+    }
+    if let Err(end) = bench.take_lease(observed.at).await {
+        return *end;
     }
     let number = match candidate(bench, &state, plan, effective.as_ref()) {
         Ok(number) => number,

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use tokio_util::sync::CancellationToken;
 
 use crate::apply;
+use crate::clock::Timestamp;
 use crate::gate::Permit;
 use crate::history::{AppState, Phase};
 use crate::live::world::Inventory;
@@ -17,6 +18,7 @@ use crate::report::{End, Failure, Run, Stage};
 
 use super::book::{Book, Notes};
 use super::endings::{judge, look_failed};
+use super::lease::under_lease;
 use super::look::{Look, look};
 use super::stage::Bench;
 use super::world::{Turn, World};
@@ -25,12 +27,15 @@ use super::world::{Turn, World};
 pub async fn down(turn: &Turn, world: &World, stop: &CancellationToken) -> Run {
     let book = Book::open(turn, world);
     let mut notes = Notes::default();
-    let end = take_down(&book.bench(stop), &mut notes).await;
+    let end = under_lease(turn, take_down(&book.bench(stop), &mut notes)).await;
     book.close(end, notes)
 }
 
 async fn take_down(bench: &Bench<'_>, notes: &mut Notes) -> End {
     let (turn, world) = (bench.turn, bench.world);
+    if let Err(end) = bench.take_lease(Timestamp::MAX).await {
+        return *end;
+    }
     let look = match look(turn, world).await {
         Ok(look) => look,
         Err(error) => return look_failed(bench, error),

@@ -12,6 +12,7 @@
 pub mod world;
 pub mod snapshot;
 pub mod inventory;
+mod lease;
 pub mod objects;
 pub mod look;
 pub mod sightings;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::Timestamp;
 use crate::gate::Permit;
 use crate::history::AppState;
 use crate::names::ServiceName;
@@ -17,6 +18,7 @@ use crate::settle;
 use super::admit::admit;
 use super::book::{Book, Notes};
 use super::endings::{disturbed, incident, judge, look_failed};
+use super::lease::under_lease;
 use super::look::{desired_of, look};
 use super::stage::{Bench, Passed, save};
 use super::world::{Turn, World};
@@ -25,12 +27,15 @@ use super::world::{Turn, World};
 pub async fn restart(turn: &Turn, world: &World, services: &[ServiceName], stop: &CancellationToken) -> Run {
     let book = Book::open(turn, world);
     let mut notes = Notes::default();
-    let end = restart_services(&book.bench(stop), services, &mut notes).await;
+    let end = under_lease(turn, restart_services(&book.bench(stop), services, &mut notes)).await;
     book.close(end, notes)
 }
 
 async fn restart_services(bench: &Bench<'_>, services: &[ServiceName], notes: &mut Notes) -> End {
     let (turn, world) = (bench.turn, bench.world);
+    if let Err(end) = bench.take_lease(Timestamp::MAX).await {
+        return *end;
+    }
     let look = match look(turn, world).await {
         Ok(look) => look,
         Err(error) => return look_failed(bench, error),

@@ -55,6 +55,12 @@ pub fn next_run(run: &Run, failures: u32) -> NextRun {
         }
         // A suspended app is looked at with every tick, so that it goes on soon after its time is over.
         End::Refused { problems } if problems.iter().all(|problem| problem.code == "E0610") => NextRun::Tick,
+        // Another process works there: it may end, and then this one goes on.
+        End::Refused { problems } if problems.iter().all(|problem| problem.code == "E0613") => {
+            NextRun::Retry {
+                within: doubled(FIRST, failures, LONGEST_AWAY),
+            }
+        }
         End::Failed(_) | End::Refused { .. } => NextRun::OnChange,
     }
 }

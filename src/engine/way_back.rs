@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::Timestamp;
 use crate::gate::{self, ApprovedPlan, Permit};
 use crate::history::{AppState, HeldBy, Hold, Phase, StoreError, Write};
 use crate::live::kubernetes::world::Observed as Cluster;
@@ -23,6 +24,7 @@ use crate::settle::{self, Evidence};
 
 use super::book::{Book, Notes};
 use super::endings::{cause_line, changed_fields, disturbed, freeze, held, incident, look_failed};
+use super::lease::under_lease;
 use super::look::{Look, LookError, desired_of, look, look_at_release, mask_of};
 use super::stage::{Bench, Passed, save, since};
 use super::world::{Turn, World};
@@ -154,6 +156,9 @@ async fn put(
         mask: &mask,
         ..*bench
     };
+    if let Err(end) = bench.take_lease(Timestamp::MAX).await {
+        return Put::Ended(end);
+    }
     let (plan, observed, inventory) = match look_at_release(bench.turn, bench.world, record, Some(from)).await
     {
         Ok(looked) => looked,
@@ -329,6 +334,9 @@ async fn heal(
             };
         }
     };
+    if let Err(end) = bench.take_lease(before.0.at).await {
+        return *end;
+    }
     let desired = desired_of(record);
     if let Err(end) = bench.pre_flight(&approved, &desired).await {
         return *end;
@@ -410,7 +418,7 @@ pub async fn put_back(
 ) -> Run {
     let book = Book::open(turn, world);
     let mut notes = Notes::default();
-    let end = by_hand(&book.bench(stop), record, by, &mut notes).await;
+    let end = under_lease(turn, by_hand(&book.bench(stop), record, by, &mut notes)).await;
     book.close(end, notes)
 }
 
@@ -428,6 +436,9 @@ pub async fn rollback_plan(
 
 async fn by_hand(bench: &Bench<'_>, record: &Record, by: (String, Option<String>), notes: &mut Notes) -> End {
     let (turn, world) = (bench.turn, bench.world);
+    if let Err(end) = bench.take_lease(Timestamp::MAX).await {
+        return *end;
+    }
     let Look { state, git, .. } = match look(turn, world).await {
         Ok(look) => look,
         Err(LookError::Store(error)) => return bench.store_failed(&error, "E0640", false),

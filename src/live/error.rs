@@ -247,6 +247,16 @@ pub enum Problem {
         /// The server's words.
         message: String,
     },
+    /// Another process of this instance's name changes things on the cluster.
+    #[error("another Driftless of this name works here: {holder} holds the lease {lease}, for {} s at least", .left.as_secs())]
+    LeaseHeld {
+        /// Namespace and name.
+        lease: String,
+        /// Who: host, process, and a random part.
+        holder: String,
+        /// How long it lasts from now on, if it is not renewed.
+        left: Duration,
+    },
     /// Something answers that is not an API server.
     #[error("what answers at {address} is not a Kubernetes API server")]
     NotACluster {
@@ -329,6 +339,7 @@ impl LiveError {
             // Observed and gone, or busy with something else: the next run plans from what is there then.
             Problem::NotFound { .. } | Problem::Conflict { .. } | Problem::Engine { .. } => Retry,
             Problem::RegistryLimited { .. } | Problem::RegistryDown { .. } => Retry,
+            Problem::LeaseHeld { .. } => Retry,
             Problem::PermissionDenied { .. } | Problem::Tls { .. } | Problem::NotDocker { .. } => {
                 NeedsOperator
             }
@@ -397,6 +408,7 @@ impl LiveError {
             Problem::Kubeconfig { .. } => Code::KUBECONFIG,
             Problem::ExecPlugin { .. } => Code::EXEC_PLUGIN,
             Problem::NotActing { .. } => Code::NOT_ACTING,
+            Problem::LeaseHeld { .. } => Code::LEASE_HELD,
             Problem::NotACluster { .. } => Code::NOT_A_CLUSTER,
             Problem::KindMissing { .. } => Code::KIND_MISSING,
         }
@@ -446,6 +458,10 @@ impl LiveError {
                 "log in to the registry as the user that runs Driftless (`docker login`)".into()
             }
             Problem::WrongPlatform { .. } => "use an image for this platform, or set `platform:`".into(),
+            Problem::LeaseHeld { .. } => {
+                "one process at a time changes things for one instance: let that one do it, or give this one another name (`instance:`)"
+                    .into()
+            }
             Problem::NotActing { .. } => {
                 "give the account that Driftless connects with the verb `impersonate` on serviceaccounts and groups"
                     .into()

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::kubernetes::lease::Keeper;
 use super::kubernetes::world::Cluster;
 use super::world::Target;
 use super::{LiveError, Problem};
@@ -42,6 +43,14 @@ impl Reach {
                 cluster.name(),
                 "a cluster, and this app is made of containers",
             )),
+        }
+    }
+
+    /// What says whether we may change it, where something does.
+    pub fn keeper(&self) -> Option<&Arc<Keeper>> {
+        match self {
+            Reach::Engine(_) => None,
+            Reach::Cluster(cluster) => cluster.keeper(),
         }
     }
 

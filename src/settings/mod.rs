@@ -29,6 +29,7 @@
 //!     exec: true                  # lets `serve` run the program that the kubeconfig names for credentials
 //!     service_account: deployer   # what apps act as: of the app's namespace, or NAMESPACE/NAME
 //!     choose_account: true        # a repository may name another one
+//!     lease: { namespace: driftless-system, duration: 30s }   # what keeps two processes of this instance apart
 //! allow:
 //!   proxy: [host-network]         # what `serve` denies unless it is named here, by app
 //! ```

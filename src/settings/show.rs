@@ -75,6 +75,8 @@ impl Settings {
                     ("exec", flag(cluster.exec)),
                     ("service_account", cluster.account.clone()),
                     ("choose_account", choose),
+                    ("lease.namespace", cluster.lease_namespace.clone()),
+                    ("lease.duration", cluster.lease_duration.map(show_duration)),
                 ] {
                     if value.is_some() {
                         rows.add(&format!("targets.{name}.{key}"), value, &target.origin);

@@ -5,9 +5,10 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::file::Folders;
-use super::{Origin, absolute};
+use super::{Origin, absolute, parse_duration};
 use crate::document::{Code, Diagnostic, FieldRules, Fields, Spanned};
 
 /// Where an app can be deployed to.
@@ -39,6 +40,10 @@ pub struct ClusterSetting {
     pub account: Option<String>,
     /// Whether a repository may name another account; by itself where there is none here.
     pub choose_account: Option<bool>,
+    /// The namespace of the instance's Lease; by itself the one above, else the context's.
+    pub lease_namespace: Option<String>,
+    /// How long the Lease lasts when nobody renews it.
+    pub lease_duration: Option<Duration>,
 }
 
 /// Which cluster.
@@ -93,7 +98,12 @@ const OF_CLUSTERS: &[&str] = &[
     "exec",
     "service_account",
     "choose_account",
+    "lease",
 ];
+
+/// How long a Lease may last: shorter than the first, a slow answer would lose it; longer than the second, nobody would wait for
+/// a holder that crashed.
+const LEASE: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(5 * 60));
 
 /// Reads `targets:`.
 pub(super) fn read(
@@ -194,8 +204,28 @@ fn cluster(target: &mut Fields<'_, '_>, at: &Spanned<String>, folders: &Folders<
         }
         good
     });
+    let lease = target.nested("lease", format!("`lease` of {}", target.what()), |lease| {
+        let namespace = lease.string("namespace").map(|name| name.value);
+        let duration = lease.text("duration").and_then(|text| {
+            let within =
+                parse_duration(&text.value).filter(|duration| (LEASE.0..=LEASE.1).contains(duration));
+            if within.is_none() {
+                let finding = Diagnostic::error(
+                    Code::SETTING_VALUE,
+                    &text.span,
+                    "a lease lasts between 15s and 5m",
+                );
+                lease.diagnostics().push(finding);
+            }
+            within
+        });
+        (namespace, duration)
+    });
+    let (lease_namespace, lease_duration) = lease.unwrap_or_default();
     ClusterSetting {
         at,
+        lease_namespace,
+        lease_duration,
         kubeconfig: kubeconfig.map(|file| absolute(folders.base, folders.home, &file.value)),
         namespace: target.string("namespace").map(|name| name.value),
         exec: target.bool("exec").is_some_and(|exec| exec.value),

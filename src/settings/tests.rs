@@ -373,7 +373,7 @@ fn durations_read_back_as_they_are_shown() {
 
 #[test]
 fn a_cluster_is_described_and_its_keys_are_checked() {
-    let file = "targets:\n  prod: { kubernetes: prod-eu, kubeconfig: prod.conf, namespace: shop, service_account: deployer }\n  \
+    let file = "targets:\n  prod: { kubernetes: prod-eu, kubeconfig: prod.conf, namespace: shop, service_account: deployer, lease: { namespace: locks, duration: 20s } }\n  \
                 own: { kubernetes: in-cluster, choose_account: false }\n  any: { kubernetes: current }\n\
                 sources: [{ url: https://h/r, targets: [prod/shop, own] }]\n";
     let settings = World::new(file).settings();
@@ -383,6 +383,8 @@ fn a_cluster_is_described_and_its_keys_are_checked() {
     };
     let prod = cluster("prod");
     assert_eq!(prod.at, ClusterAt::Context("prod-eu".to_owned()));
+    assert_eq!(prod.lease_namespace.as_deref(), Some("locks"));
+    assert_eq!(prod.lease_duration, Some(Duration::from_secs(20)));
     assert!(prod.kubeconfig.expect("a file").ends_with("driftless/prod.conf"));
     assert_eq!(cluster("own").at, ClusterAt::InCluster);
     // The operator's account stands; a repository chooses only where there is none, or where it may.
@@ -402,6 +404,8 @@ fn a_cluster_is_described_and_its_keys_are_checked() {
             "is not a name of a ServiceAccount",
         ),
         ("kubernetes: a, account: b", "unknown field `account`"),
+        ("kubernetes: a, lease: { duration: 1s }", "between 15s and 5m"),
+        ("kubernetes: a, lease: { name: b }", "unknown field `name`"),
     ] {
         let findings = World::new(&format!("targets: {{ a: {{ {target} }} }}\n")).findings();
         assert!(

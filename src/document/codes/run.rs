@@ -28,6 +28,14 @@ codes! {
          changed, because what we know of the app is about the other engine. `driftless takeover APP` starts anew on this one.\n";
     STALE_PLAN = 612, "stale-plan", "Git or live state moved since the plan was made",
         "A plan is applied only to the world that it was made for. Make a new one. `driftless why APP` says what stands in the way and what comes next.\n";
+    LEASE_HELD = 613, "lease-held", "Another process of this instance works on the cluster",
+        "On a cluster, one process at a time changes things for an instance: it holds the Lease `driftless-INSTANCE` (see\n\
+         docs/kubernetes.md). The message names its host and process. Nothing was touched. If it is `driftless serve` on another\n\
+         machine, it applies the commit itself; if both are to work, give one of them another name (`instance:` in config.yaml).\n\
+         A holder that is gone is followed by itself within the Lease's duration (30 s).\n";
+    LEASE_MOVED = 614, "lease-moved", "Another process had the lease meanwhile",
+        "Between our look at live state and our taking the Lease, another process of this instance had it and may have changed\n\
+         things. Live state is looked at again by itself; nobody has to do anything.\n";
     GATE_FAILED = 620, "gate-failed", "A wait inside apply ended badly",
         "What was waited for can't come any more, or did not come in time. `driftless why APP` says what stands in the way and what comes next.\n";
     DISTURBED = 621, "disturbed", "Somebody stopped or removed a container while it was judged",

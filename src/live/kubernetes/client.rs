@@ -38,6 +38,8 @@ pub struct Api {
     kinds: Arc<RwLock<Option<Arc<Kinds>>>>,
     /// Set by the first 401, or certificate that is not trusted.
     refused: Arc<AtomicBool>,
+    /// How long a call may take.
+    deadline: Duration,
     /// Where our token is a file's.
     token: Option<Arc<TokenFile>>,
     /// Who is acted as, if it is not ourselves, and the headers that say so.
@@ -83,6 +85,7 @@ impl Api {
             slots: Arc::new(Semaphore::new(AT_ONCE)),
             kinds: Arc::default(),
             refused: Arc::default(),
+            deadline: DEADLINE,
             token,
             account: None,
         };
@@ -108,6 +111,14 @@ impl Api {
             }),
             ..self.clone()
         })
+    }
+
+    /// The same connection for calls that take no longer than `deadline`, the server's work on them included.
+    pub fn within(&self, deadline: Duration) -> Self {
+        Self {
+            deadline: deadline.min(DEADLINE),
+            ..self.clone()
+        }
     }
 
     /// A request as the account that is acted as, and the token that it bears where that is a file's.
@@ -185,11 +196,18 @@ impl Api {
         accept: Option<&str>,
         body: Option<&Value>,
     ) -> Result<(Bytes, Vec<String>), LiveError> {
-        let until = Instant::now() + DEADLINE;
+        let until = Instant::now() + self.deadline;
+        // A change that the server would still be making after we gave it up is ended by the server itself.
+        let bounded = (method != Method::GET && self.deadline < DEADLINE).then(|| {
+            let joint = if path.contains('?') { '&' } else { '?' };
+            format!("{path}{joint}timeout={}s", self.deadline.as_secs().max(1))
+        });
+        let path = bounded.as_deref().unwrap_or(path);
         let body = body
             .map(|value| serde_json::to_vec(value).unwrap_or_default())
             .unwrap_or_default();
-        let late = || LiveError::new(call, Problem::Deadline { after: DEADLINE });
+        let after = self.deadline;
+        let late = || LiveError::new(call, Problem::Deadline { after });
         let Ok(_slot) = timeout_at(until, self.slots.acquire())
             .await
             .map_err(|_| late())?

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 
+use super::lease::LeaseSpec;
 use crate::live::{LiveError, Problem};
 
 /// Which cluster, as whom.
@@ -25,6 +26,8 @@ pub struct ClusterSpec {
     pub exec: bool,
     /// The ServiceAccount that is acted as, of the namespace above unless it names its own (`tools/deployer`).
     pub account: Option<String>,
+    /// Where the Lease of this instance is, by itself in the context's namespace.
+    pub lease: LeaseSpec,
 }
 
 /// A configuration with what people know it by.

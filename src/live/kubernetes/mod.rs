@@ -12,6 +12,7 @@ pub mod kinds;
 pub mod ownership;
 pub mod config;
 mod token;
+pub mod lease;
 pub mod client;
 mod observe;
 mod execute;

@@ -13,6 +13,7 @@ use super::account::Account;
 use super::client::Api;
 use super::config::{ClusterSpec, resolve};
 use super::feeds::{Feeds, Watching};
+use super::lease::{Keeper, Leases};
 use super::op::Op;
 use super::world::{Ask, Cluster, ClusterFacts, Observed, OwnedObject, PodContainer, Receipt, Surroundings};
 use super::{execute, observe, surroundings};
@@ -34,6 +35,8 @@ pub struct KubernetesTarget {
 struct Link {
     /// As ourselves: who the cluster is concerns no app's account.
     api: Api,
+    /// What says whether we may change it.
+    keeper: Option<Arc<Keeper>>,
     context: String,
     namespace: String,
     /// As at the connect.
@@ -86,16 +89,22 @@ impl Link {
 
 impl KubernetesTarget {
     /// Reads the kubeconfig and asks the cluster who it is. With `watching`, the kinds of our objects are watched from the
-    /// first [`Cluster::as_left`] on.
+    /// first [`Cluster::as_left`] on. `leases`: who changes something has this instance's there.
     pub async fn connect(
         name: Option<&str>,
         spec: &ClusterSpec,
         watching: Option<Watching>,
+        leases: Option<&Leases>,
     ) -> Result<Arc<Self>, LiveError> {
         let resolved = resolve(spec).await?;
         let api = Api::new(resolved.config)?;
         let facts = facts(&api).await?;
+        let keeper = leases.map(|leases| {
+            let namespace = spec.lease.namespace.as_ref().unwrap_or(&resolved.namespace);
+            leases.keeper(&facts.id, namespace, spec.lease.duration, &api)
+        });
         let link = Arc::new(Link {
+            keeper,
             api,
             context: resolved.context,
             namespace: resolved.namespace,
@@ -182,7 +191,17 @@ impl Cluster for KubernetesTarget {
     }
 
     async fn execute(&self, op: &Op) -> Result<Receipt, LiveError> {
-        execute::execute(&self.seat.api, op).await
+        match &self.link.keeper {
+            Some(keeper) => {
+                let within = keeper.before_call().await?;
+                execute::execute(&self.seat.api.within(within), op).await
+            }
+            None => execute::execute(&self.seat.api, op).await,
+        }
+    }
+
+    fn keeper(&self) -> Option<&Arc<Keeper>> {
+        self.link.keeper.as_ref()
     }
 
     async fn surroundings(&self, keys: &[ObjectKey]) -> Result<Surroundings, LiveError> {

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::fields::Manager;
+use super::lease::Keeper;
 use super::op::Op;
 use crate::clock::Timestamp;
 use crate::live::{LiveError, Refusal};
@@ -33,6 +34,10 @@ pub trait Cluster: Send + Sync {
     fn as_left(&self, owned: &BTreeMap<ObjectKey, OwnedObject>) -> bool;
     /// Whether the server refused this connection's credentials: it has to be connected anew.
     fn is_refused(&self) -> bool;
+    /// What says whether we may change it, where something does.
+    fn keeper(&self) -> Option<&Arc<Keeper>> {
+        None
+    }
     /// Does one thing: exactly one API call.
     async fn execute(&self, op: &Op) -> Result<Receipt, LiveError>;
     /// Reads these objects again with what bears on their health: their pods, replica sets and events.

@@ -75,10 +75,12 @@ impl ApiCall {
         }
     }
 
-    /// Whether it can change something: no read, no dry run, and no question about rights, which is a create too.
+    /// Whether it can change something of an app: no read, no dry run, no question about rights, which is a create too, and no
+    /// lease, which says who may change something.
     pub fn is_mutating(&self) -> bool {
         !self.dry_run
             && !matches!(self.verb.as_str(), "get" | "list" | "watch")
+            && self.resource != "leases.coordination.k8s.io"
             && !self.resource.contains(".authorization.k8s.io")
             && !self.resource.contains(".authentication.k8s.io")
     }
