@@ -110,7 +110,8 @@ pub const REPOSITORY: &[Field] = &[
         Kind::Object,
         "",
         "How a chart is rendered; only for a folder with a Chart.yaml",
-        "The chart is rendered with `helm template`; Helm itself is not on the cluster's side. The namespace is the target's.\n",
+        "The chart is rendered with `helm template` for the target's cluster: its namespace, its version, its kinds. Helm itself is not\n\
+         on the cluster's side.\n",
     ),
     field(
         "apps.*.helm.values",

@@ -3,16 +3,18 @@
 //! In: a [`Context`]. Out: [`Here`]. Guaranteed: no engine is asked and no store is opened. Must not: print.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::Context;
 use super::error::CommandError;
 use super::place::expander;
-use super::session::{block_on, open_source, operator_inputs, read_env, settings, source_setting};
+use super::session::{block_on, open_source, operator_inputs, read_env, settings, source_setting, target_of};
 use crate::document::Diagnostics;
 use crate::engine::Snapshot;
 use crate::engine::snapshot::expand;
+use crate::expand::Capabilities;
 use crate::render::{App, Inputs};
-use crate::settings::Settings;
+use crate::settings::{Platform, Settings};
 use crate::source::GitSource;
 
 /// A repository at one commit.
@@ -78,6 +80,18 @@ pub fn expanded(
     app: &App,
     inputs: Inputs,
 ) -> Result<Result<Inputs, Diagnostics>, CommandError> {
+    let mut inputs = inputs;
+    if app.kind.asks_cluster() {
+        // No cluster is asked here; its operator's words are known.
+        let name = target_of(settings, app).ok().flatten();
+        let setting = name.and_then(|name| settings.targets.get(name.split('/').next()?));
+        if let Some(Platform::Kubernetes(cluster)) = setting.map(|setting| &setting.platform) {
+            inputs.cluster = Some(Arc::new(Capabilities {
+                namespace: cluster.namespace.clone(),
+                ..Capabilities::default()
+            }));
+        }
+    }
     let expander = expander(&context.environment, settings);
     block_on(async { Ok(expand(&snapshot.checkout, app, &expander, inputs).await) })
 }

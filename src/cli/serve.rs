@@ -24,14 +24,14 @@ use super::{CommandError, Context};
 use crate::clock::{Clock as _, SystemClock};
 use crate::engine::shutdown::listening;
 use crate::engine::{Followed, Operator, Stop, SuperviseError, Supervisor, World};
-use crate::expand::Expander;
+use crate::expand::{Capabilities, Expander};
 use crate::gate::Permit;
 use crate::history::{Opening, Store};
 use crate::live::docker::credentials::Credentials;
 use crate::live::docker::endpoint::DockerEnv;
 use crate::live::kubernetes::feeds::{Pace, Watching};
 use crate::live::stirred::Stirred;
-use crate::live::{LiveError, Reach};
+use crate::live::{LiveError, Problem, Reach};
 use crate::names::AppName;
 use crate::progress::Silent;
 use crate::render::app::Needs;
@@ -42,6 +42,11 @@ use crate::source::GitSource;
 
 /// How long an engine's identity is trusted: an engine that was set up anew behind the same address is found within this.
 const TRUSTED: Duration = Duration::from_secs(60);
+
+/// How long a cluster may take to say what it can: charts wait for it, and other apps for them.
+const ASKED: Duration = Duration::from_secs(10);
+/// How long one that did not answer is not asked again: one wait is enough for all charts.
+const SILENT: Duration = Duration::from_secs(15);
 
 /// A connected engine, and since when.
 type Connection = (Instant, Reach);
@@ -121,6 +126,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Exit, CommandError> {
             }),
             settings,
             stirred,
+            silent: Mutex::default(),
             connected: Mutex::default(),
         });
         let stop = Stop::new();
@@ -174,6 +180,8 @@ struct Configured {
     kubeconfigs: Vec<PathBuf>,
     /// Told by the watches of every cluster.
     stirred: Arc<Stirred>,
+    /// Clusters that could not be asked what they can, by the target's name.
+    silent: Mutex<BTreeMap<Option<String>, (Instant, Failure)>>,
     /// Engines by their name.
     connected: Mutex<BTreeMap<String, Connection>>,
     clusters: Clusters,
@@ -243,6 +251,36 @@ impl Configured {
         Ok(one)
     }
 
+    /// What a chart may know of its cluster.
+    async fn capabilities(&self, app: &App, allowed: &[String]) -> Result<Capabilities, Failure> {
+        let known = || self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((since, failure)) = known().get(&app.target)
+            && since.elapsed() < SILENT
+        {
+            return Err(failure.clone());
+        }
+        let asked = async {
+            let target = self.target(app.target.as_deref(), allowed, app.needs()).await?;
+            match target.cluster() {
+                Ok(cluster) => cluster.capabilities().await,
+                Err(error) => Err(error),
+            }
+            .map_err(|error| away(&error))
+        };
+        let asked = match tokio::time::timeout(ASKED, asked).await {
+            Ok(asked) => asked,
+            Err(_) => Err(away(&LiveError::new(
+                "ask the cluster what it can",
+                Problem::Deadline { after: ASKED },
+            ))),
+        };
+        match &asked {
+            Ok(_) => known().remove(&app.target),
+            Err(failure) => known().insert(app.target.clone(), (Instant::now(), failure.clone())),
+        };
+        asked
+    }
+
     fn known(&self, name: &str) -> Option<Reach> {
         let connected = self.connected.lock().unwrap_or_else(PoisonError::into_inner);
         let (since, target) = connected.get(name)?;
@@ -252,7 +290,7 @@ impl Configured {
 
 #[async_trait]
 impl Operator for Configured {
-    fn inputs(&self, source: &GitSource, app: &App) -> Result<Inputs, Failure> {
+    fn inputs(&self, source: &GitSource, allowed: &[String], app: &App) -> Result<Inputs, Failure> {
         let read = || {
             let mut inputs = operator_inputs(&self.settings, &app.name)?;
             for file in &self.env_files {
@@ -280,6 +318,11 @@ impl Operator for Configured {
         })?;
         if let Some(root) = source.local_root() {
             inputs.untracked_env = root.join(&app.path).join(".env").is_file();
+        }
+        if app.kind.asks_cluster() {
+            // This is a blocking thread: the cluster is waited for here, once for a connection.
+            let asked = tokio::runtime::Handle::current().block_on(self.capabilities(app, allowed));
+            inputs.cluster = Some(Arc::new(asked?));
         }
         Ok(inputs)
     }
@@ -311,14 +354,7 @@ impl Operator for Configured {
         let place = finder
             .find(name.as_deref(), needs)
             .map_err(|error| no_target(&error.code().to_string(), error.to_string(), error.hint(), false))?;
-        let away = |error: LiveError| {
-            no_target(
-                &error.code().to_string(),
-                error.to_string(),
-                error.hint(),
-                error.may_pass(),
-            )
-        };
+        let away = |error: LiveError| away(&error);
         let endpoint = match place {
             Place::Engine(endpoint) => endpoint,
             Place::Cluster { name, spec } => {
@@ -342,6 +378,15 @@ impl Operator for Configured {
 /// `prod` of `prod/blog`.
 fn target_part(name: &str) -> &str {
     name.split_once('/').map_or(name, |(target, _)| target)
+}
+
+fn away(error: &LiveError) -> Failure {
+    no_target(
+        &error.code().to_string(),
+        error.to_string(),
+        error.hint(),
+        error.may_pass(),
+    )
 }
 
 fn no_target(code: &str, message: String, help: Option<String>, retry: bool) -> Failure {

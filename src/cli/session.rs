@@ -537,13 +537,19 @@ impl Session {
 
     /// The inputs with what kustomize or Helm made of the app.
     pub async fn expand(&self, app: &App, inputs: Inputs) -> Result<Inputs, CommandError> {
+        let mut inputs = inputs;
+        if app.kind.asks_cluster() {
+            let target = self.target(app).await?;
+            inputs.cluster = Some(Arc::new(target.cluster()?.capabilities().await?));
+        }
         Ok(expand(&self.snapshot.checkout, app, &self.expander, inputs).await?)
     }
 
     /// A turn for an app.
     pub async fn turn(&self, app: &App, verb: &str, options: Options) -> Result<Turn, CommandError> {
         let inputs = self.inputs(app)?;
-        // Rendered before the engine is asked: a wrong manifest is said even where no engine answers.
+        // Rendered before the engine is asked: a wrong manifest is said even where no engine answers. Only charts know their
+        // cluster.
         let inputs = self.expand(app, inputs).await?;
         let desired = self.snapshot.desired(app, &inputs)?;
         Ok(Turn {

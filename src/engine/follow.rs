@@ -306,7 +306,8 @@ impl Follower {
             .unwrap_or_default();
         let operator = Arc::clone(&self.operator);
         let (source, read) = (Arc::clone(&self.followed.source), Arc::clone(&snapshot));
-        let work = move || render_all(&read, &source, operator.as_ref(), &before, moved);
+        let allowed = self.followed.targets.clone();
+        let work = move || render_all(&read, &source, &allowed, operator.as_ref(), &before, moved);
         // Cancelled while it waits: rendering ends by itself and writes nothing.
         let Ok((rendered, changed)) = tokio::task::spawn_blocking(work).await else {
             return What::Trouble(Trouble {
@@ -347,6 +348,7 @@ async fn moved(watch: Option<&Watch>) {
 fn render_all(
     snapshot: &Snapshot,
     source: &GitSource,
+    allowed: &[String],
     operator: &dyn Operator,
     before: &BTreeMap<AppName, Rendered>,
     moved: bool,
@@ -357,7 +359,7 @@ fn render_all(
         .into_iter()
         .map(|app| {
             let known = before.get(&app.name).filter(|known| known.app == *app);
-            let given = match operator.inputs(source, app) {
+            let given = match operator.inputs(source, allowed, app) {
                 Ok(given) => given,
                 Err(failure) => {
                     let same = known.is_some_and(|known| known.result.as_ref().err() == Some(&failure));
@@ -462,6 +464,7 @@ fn same(a: &Inputs, b: &Inputs) -> bool {
         && a.secret_files == b.secret_files
         && a.env_files == b.env_files
         && a.untracked_env == b.untracked_env
+        && a.cluster == b.cluster
 }
 
 /// An error and its causes, each once.

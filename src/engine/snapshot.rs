@@ -59,7 +59,10 @@ pub async fn expand(
     expander: &Expander,
     inputs: Inputs,
 ) -> Result<Inputs, Diagnostics> {
-    let Some(request) = app.kind.request(&app.name, render::namespace(app)) else {
+    let Some(request) = app
+        .kind
+        .request(&app.name, render::namespace(app), inputs.cluster.as_deref())
+    else {
         return Ok(inputs);
     };
     let rendered = expander

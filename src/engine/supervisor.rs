@@ -44,8 +44,9 @@ use super::world::{Commit, Options, Turn, World};
 /// What the operator gives, asked for anew each time.
 #[async_trait]
 pub trait Operator: Send + Sync {
-    /// Variables, secret files and env files for an app. Called on a blocking thread.
-    fn inputs(&self, source: &GitSource, app: &App) -> Result<Inputs, Failure>;
+    /// Variables, secret files and env files for an app, and what a chart may know of its cluster; its target has to be among
+    /// `allowed`, as below. Called on a blocking thread.
+    fn inputs(&self, source: &GitSource, allowed: &[String], app: &App) -> Result<Inputs, Failure>;
     /// What runs kustomize and Helm.
     fn expander(&self) -> &Expander;
     /// What an app may reach of its host.

@@ -120,6 +120,27 @@ pub struct Chart {
     pub api_versions: Vec<String>,
 }
 
+/// What a chart may ask of its cluster (`.Capabilities`), and the namespace that it goes to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// `.Release.Namespace`, where the app's target names none.
+    pub namespace: Option<String>,
+    /// As `v1.34.0`: without the patch, whose change renders nothing anew. `None`: what the tool was built for.
+    pub kube_version: Option<String>,
+    /// As `apps/v1` and `apps/v1/Deployment`, sorted; empty: what the tool was built for.
+    pub api_versions: Vec<String>,
+}
+
+/// `v1.34.4+k3s1` → `v1.34.0`.
+pub fn minor_version(version: &str) -> Option<String> {
+    let mut parts = version.trim_start_matches('v').split('.');
+    let major: u32 = parts.next()?.parse().ok()?;
+    let minor = parts.next()?;
+    let end = minor.find(|c: char| !c.is_ascii_digit()).unwrap_or(minor.len());
+    let minor: u32 = minor.get(..end)?.parse().ok()?;
+    Some(format!("v{major}.{minor}.0"))
+}
+
 /// Runs the renderers.
 #[derive(Debug)]
 pub struct Expander {
@@ -333,4 +354,23 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .unwrap_or_else(|_| Err(ExpandError::Interrupted))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_patch_of_a_cluster_is_no_other_version() {
+        for (version, minor) in [
+            ("v1.34.4", Some("v1.34.0")),
+            ("v1.34.4+k3s1", Some("v1.34.0")),
+            ("1.29+", Some("v1.29.0")),
+            ("v1.30.1-gke.7", Some("v1.30.0")),
+            ("unknown", None),
+            ("", None),
+        ] {
+            assert_eq!(minor_version(version).as_deref(), minor, "{version}");
+        }
+    }
 }

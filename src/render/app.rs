@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::document::Place;
-use crate::expand::{Chart, Request};
+use crate::expand::{Capabilities, Chart, Request};
 use crate::names::{AppName, ServiceName};
 use crate::source::RepoPath;
 
@@ -96,7 +96,12 @@ impl AppKind {
 
     /// What must be rendered by a tool before [`manifests::expanded`](super::manifests::expanded) reads it; `None` for what
     /// is read from the commit itself.
-    pub fn request(&self, app: &AppName, namespace: Option<&str>) -> Option<Request> {
+    pub fn request(
+        &self,
+        app: &AppName,
+        namespace: Option<&str>,
+        cluster: Option<&Capabilities>,
+    ) -> Option<Request> {
         match self {
             AppKind::Compose { .. } | AppKind::Manifests { .. } => None,
             AppKind::Kustomization { folder, .. } => RepoPath::parse(folder).ok().map(Request::Kustomize),
@@ -108,11 +113,21 @@ impl AppKind {
                     .filter_map(|file| RepoPath::parse(file).ok())
                     .collect(),
                 release: helm.release.clone().unwrap_or_else(|| app.as_str().to_owned()),
-                namespace: namespace.unwrap_or("default").to_owned(),
-                kube_version: None,
-                api_versions: Vec::new(),
+                namespace: namespace
+                    .or_else(|| cluster?.namespace.as_deref())
+                    .unwrap_or("default")
+                    .to_owned(),
+                kube_version: cluster.and_then(|cluster| cluster.kube_version.clone()),
+                api_versions: cluster
+                    .map(|cluster| cluster.api_versions.clone())
+                    .unwrap_or_default(),
             })),
         }
+    }
+
+    /// Whether what it is rendered to depends on the cluster that it goes to.
+    pub fn asks_cluster(&self) -> bool {
+        matches!(self, AppKind::Chart { .. })
     }
 
     /// Whether it is deployed to a Kubernetes cluster.

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::document::{Code, Diagnostic, Diagnostics, File, Place};
-use crate::expand::Rendered;
+use crate::expand::{Capabilities, Rendered};
 use crate::names::{AppKey, Digest, ObjectKey, Revision};
 use crate::secret::Mask;
 use crate::source::Checkout;
@@ -40,6 +40,8 @@ pub struct Inputs {
     pub env_files: BTreeMap<String, String>,
     /// What an external renderer made of the app's folder, for an app that is a kustomization or a chart.
     pub rendered: Option<Arc<Rendered>>,
+    /// What a chart may know of the cluster that it goes to; `None` where none is known.
+    pub cluster: Option<Arc<Capabilities>>,
     /// Whether a `.env` that is not in Git lies beside the Compose file; only for the help of an error.
     pub untracked_env: bool,
 }

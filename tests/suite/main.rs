@@ -22,6 +22,7 @@ mod guard;
 mod laws_engine;
 mod laws_kubernetes;
 mod laws_kubernetes_access;
+mod laws_kubernetes_cluster;
 mod laws_kubernetes_edges;
 mod laws_kubernetes_watch;
 mod laws_kubernetes_health;

@@ -110,7 +110,7 @@ impl Default for Desk {
 
 #[async_trait]
 impl Operator for Desk {
-    fn inputs(&self, _: &GitSource, _: &App) -> Result<Inputs, Failure> {
+    fn inputs(&self, _: &GitSource, _: &[String], _: &App) -> Result<Inputs, Failure> {
         *self.asked.lock().expect("lock") += 1;
         Ok(Inputs {
             variables: self.variables.lock().expect("lock").clone(),

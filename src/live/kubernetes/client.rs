@@ -484,7 +484,7 @@ impl Api {
                     Ok(list) => kinds.read_list(name, &version, &list),
                     // One broken aggregated server must not hide the others; its kinds are unknown.
                     Err(error) if !error.engine_is_away() || matches!(error.problem, Problem::Api(_)) => {
-                        kinds.note_stale(name)
+                        kinds.note_stale(name, &version)
                     }
                     Err(error) => return Err(error),
                 }

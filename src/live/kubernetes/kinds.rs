@@ -50,6 +50,8 @@ pub struct Kinds {
     served: BTreeMap<(String, String), Vec<Resource>>,
     /// Groups whose server does not answer.
     stale: BTreeSet<String>,
+    /// Every group and version, those of groups that do not answer included.
+    versions: BTreeSet<(String, String)>,
 }
 
 impl Kinds {
@@ -82,6 +84,35 @@ impl Kinds {
             .collect()
     }
 
+    /// What charts ask for: `apps/v1`, `apps/v1/Deployment`. Of a group that does not answer what `before` had.
+    pub fn api_versions(&self, before: &[String]) -> Vec<String> {
+        let name = |group: &str, version: &str| {
+            if group.is_empty() {
+                version.to_owned()
+            } else {
+                format!("{group}/{version}")
+            }
+        };
+        let mut all: BTreeSet<String> = self
+            .versions
+            .iter()
+            .map(|(group, version)| name(group, version))
+            .collect();
+        for resource in self.served.values().flatten() {
+            all.insert(format!(
+                "{}/{}",
+                name(&resource.group, &resource.version),
+                resource.kind
+            ));
+        }
+        let kept = before.iter().filter(|text| {
+            let group = text.split_once('/').map_or("", |(group, _)| group);
+            self.is_stale(group)
+        });
+        all.extend(kept.cloned());
+        all.into_iter().collect()
+    }
+
     /// Adds one document of aggregated discovery (`APIGroupDiscoveryList`).
     pub fn read_aggregated(&mut self, document: &Value) {
         for group in items(document) {
@@ -92,6 +123,7 @@ impl Kinds {
                 .into_iter()
                 .flatten()
             {
+                self.versions.insert((name.clone(), text(version.get("version"))));
                 if text(version.get("freshness")) == "Stale" {
                     self.stale.insert(name.clone());
                 }
@@ -117,6 +149,7 @@ impl Kinds {
 
     /// Adds one `APIResourceList`.
     pub fn read_list(&mut self, group: &str, version: &str, document: &Value) {
+        self.versions.insert((group.to_owned(), version.to_owned()));
         for resource in document
             .get("resources")
             .and_then(Value::as_array)
@@ -142,8 +175,9 @@ impl Kinds {
         }
     }
 
-    /// Notes that a group could not be asked.
-    pub fn note_stale(&mut self, group: &str) {
+    /// Notes that a version of a group could not be asked.
+    pub fn note_stale(&mut self, group: &str, version: &str) {
+        self.versions.insert((group.to_owned(), version.to_owned()));
         self.stale.insert(group.to_owned());
     }
 
@@ -219,5 +253,14 @@ mod tests {
         );
         assert!(kinds.is_stale("metrics.k8s.io"));
         assert!(kinds.find("metrics.k8s.io", "PodMetrics", None).is_none());
+        // Charts see it as it was: an outage of a metrics server is no other cluster.
+        let before = [
+            "metrics.k8s.io/v1beta1/PodMetrics".to_owned(),
+            "gone/v1/Kind".to_owned(),
+        ];
+        assert_eq!(
+            kinds.api_versions(&before),
+            ["metrics.k8s.io/v1beta1", "metrics.k8s.io/v1beta1/PodMetrics"]
+        );
     }
 }

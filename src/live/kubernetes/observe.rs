@@ -312,6 +312,12 @@ fn is_forbidden(error: &LiveError) -> bool {
     matches!(&error.problem, Problem::Api(refusal) if refusal.status == 403)
 }
 
+/// Whether the server of the object's group does not answer, while the API server itself does: that is unknown for objects of
+/// this group, and says nothing about others.
+fn is_unanswered(error: &LiveError, kinds: &Kinds, key: &ObjectKey) -> bool {
+    kinds.is_stale(&key.group) && matches!(&error.problem, Problem::Api(refusal) if refusal.status >= 500)
+}
+
 async fn read_one(
     api: &Api,
     kinds: &Kinds,
@@ -334,7 +340,9 @@ async fn read_one(
     let seen = match api.find(&format!("read {key}"), &path).await {
         Ok(Some(object)) => Seen::Live(Box::new(live_object(object, ask, &key))),
         Ok(None) => Seen::Absent,
-        Err(error) if is_forbidden(&error) => Seen::Unknown(error.problem.to_string()),
+        Err(error) if is_forbidden(&error) || is_unanswered(&error, kinds, &key) => {
+            Seen::Unknown(error.problem.to_string())
+        }
         Err(error) => return Err(error),
     };
     Ok((key, seen))
@@ -367,7 +375,9 @@ async fn read_list(
         let page = match api.get(&format!("list {}", resource.plural), &path).await {
             Ok(page) => page,
             // Listing may be forbidden where reading one is not; an expired page starts over object by object.
-            Err(error) if matches!(&error.problem, Problem::Api(refusal) if [403, 410].contains(&refusal.status)) =>
+            Err(error)
+                if matches!(&error.problem, Problem::Api(refusal) if [403, 410].contains(&refusal.status))
+                    || is_unanswered(&error, kinds, first) =>
             {
                 return one_by_one().await;
             }

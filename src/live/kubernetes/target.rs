@@ -17,11 +17,15 @@ use super::lease::{Keeper, Leases};
 use super::op::Op;
 use super::world::{Ask, Cluster, ClusterFacts, Observed, OwnedObject, PodContainer, Receipt, Surroundings};
 use super::{execute, observe, surroundings};
+use crate::expand::{Capabilities, minor_version};
 use crate::live::{LiveError, Problem};
 use crate::names::{ObjectKey, TargetId};
 
 /// How long a cluster's identity is trusted: one that was set up anew behind the same address is found within this.
 const TRUSTED: Duration = Duration::from_secs(60);
+
+/// How long it may take until charts are told of a new kind, or of a cluster that was upgraded.
+const CAPABLE: Duration = Duration::from_secs(10 * 60);
 
 /// One cluster, as one account and with one namespace for objects that name none.
 pub struct KubernetesTarget {
@@ -42,6 +46,8 @@ struct Link {
     /// As at the connect.
     id: TargetId,
     facts: Mutex<(Instant, ClusterFacts)>,
+    /// What charts may know, and since when.
+    capable: tokio::sync::Mutex<Option<(Instant, Capabilities)>>,
     /// Where this connection is kept for long enough to watch.
     watching: Option<Watching>,
     /// By account; `None` is ourselves.
@@ -71,6 +77,37 @@ impl Link {
         });
         seats.insert(account, Arc::clone(&seat));
         Ok(seat)
+    }
+
+    /// What charts may know. An old answer serves where there is no newer one: what runs is not rendered anew for an outage.
+    async fn capable(&self) -> Result<Capabilities, LiveError> {
+        let mut known = self.capable.lock().await;
+        if let Some((since, capable)) = &*known
+            && since.elapsed() < CAPABLE
+        {
+            return Ok(capable.clone());
+        }
+        let before = known.as_ref().map(|(_, capable)| capable.clone());
+        let asked = async {
+            let facts = self.facts().await?;
+            Ok::<_, LiveError>((facts.version, self.api.kinds(before.is_some()).await?))
+        };
+        let (version, kinds) = match (asked.await, before.clone()) {
+            (Ok(asked), _) => asked,
+            (Err(_), Some(before)) => {
+                *known = Some((Instant::now(), before.clone()));
+                return Ok(before);
+            }
+            (Err(error), None) => return Err(error),
+        };
+        let earlier = before.map(|before| before.api_versions).unwrap_or_default();
+        let capable = Capabilities {
+            namespace: None,
+            kube_version: minor_version(&version),
+            api_versions: kinds.api_versions(&earlier),
+        };
+        *known = Some((Instant::now(), capable.clone()));
+        Ok(capable)
     }
 
     /// Who the cluster is; asked again when the last answer is old.
@@ -110,6 +147,7 @@ impl KubernetesTarget {
             namespace: resolved.namespace,
             id: facts.id.clone(),
             facts: Mutex::new((Instant::now(), facts)),
+            capable: tokio::sync::Mutex::default(),
             watching,
             seats: Mutex::default(),
         });
@@ -175,6 +213,14 @@ impl Cluster for KubernetesTarget {
 
     fn id(&self) -> &TargetId {
         &self.link.id
+    }
+
+    async fn capabilities(&self) -> Result<Capabilities, LiveError> {
+        let capable = self.link.capable().await?;
+        Ok(Capabilities {
+            namespace: Some(self.namespace.clone()),
+            ..capable
+        })
     }
 
     async fn observe(&self, ask: &Ask<'_>) -> Result<Observed, LiveError> {

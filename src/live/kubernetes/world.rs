@@ -16,6 +16,7 @@ use super::fields::Manager;
 use super::lease::Keeper;
 use super::op::Op;
 use crate::clock::Timestamp;
+use crate::expand::Capabilities;
 use crate::live::{LiveError, Refusal};
 use crate::names::{AppKey, Digest, InstanceName, ObjectKey, TargetId};
 use crate::render::bundle::Bundle;
@@ -27,6 +28,8 @@ pub trait Cluster: Send + Sync {
     fn name(&self) -> &str;
     /// The UID of its namespace `kube-system`, as at the connect.
     fn id(&self) -> &TargetId;
+    /// What a chart may know of it. Read once, and again when the answer is old.
+    async fn capabilities(&self) -> Result<Capabilities, LiveError>;
     /// Reads everything of an app in the fewest calls. An error is *unknown*, never *empty*.
     async fn observe(&self, ask: &Ask<'_>) -> Result<Observed, LiveError>;
     /// Whether all these objects are as their last apply left them, by watches alone and without a call. `false` where
