@@ -11,9 +11,9 @@ host := $(shell rustc -vV | sed -n 's/^host: //p' | tr a-z- A-Z_)
 export CARGO_TARGET_$(host)_RUNNER := sudo --preserve-env=HOME,PATH,DRIFTLESS_CACHE,CARGO_TARGET_DIR,DRIFTLESS_REQUIRE_NODE,INSTA_UPDATE
 endif
 
-.PHONY: help setup demo test test-engines lint bench docs image
+.PHONY: help setup demo demo-kubernetes test test-engines lint bench docs image
 help: ## Lists the targets
-	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do printf '  make %-16s %s\n' "$$name" "$$text"; done
 
 setup: ## Brings what is missing (Debian): engines, CLI, tools and a Kubernetes under ~/.cache/driftless
 	@tests/engines/setup.sh
@@ -21,6 +21,9 @@ setup: ## Brings what is missing (Debian): engines, CLI, tools and a Kubernetes 
 
 demo: ## Builds, and shows a whole turn of the loop on throw-away containers; starts an engine of its own when none answers
 	@tests/engines/demo.sh
+
+demo-kubernetes: ## As demo, on a Kubernetes of its own with real pods; builds that first (20 minutes of two cores, once)
+	@tests/cluster/demo.sh
 
 test: setup ## Runs the suite on Docker engines 20.10 and 28 and on a Kubernetes of its own
 	cargo test

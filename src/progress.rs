@@ -40,7 +40,8 @@ pub enum Event {
     /// Something is waited for, and how long is left before it counts as failed.
     Waiting {
         app: AppName,
-        resource: ResourceKey,
+        /// What is waited for; `None` where it is the app as a whole.
+        resource: Option<ResourceKey>,
         what: String,
         left: Option<Duration>,
     },

@@ -7,7 +7,7 @@ use std::sync::PoisonError;
 
 use serde_json::Value;
 
-use super::wait::{End, text};
+use super::wait::End;
 use super::{Hands, Made, StepFailure, Why, pause_before};
 use crate::health::kubernetes::{Applied, Rules, Scene, Sightings, judge};
 use crate::health::{Cause, CauseKind, Verdict};
@@ -140,8 +140,8 @@ pub(super) async fn ready(
                 }
                 hands.progress.event(Event::Waiting {
                     app: key.app.clone(),
-                    resource: resource.clone(),
-                    what: format!("{} ({detail})", text(awaited)),
+                    resource: Some(resource.clone()),
+                    what: format!("wait until it is ready ({detail})"),
                     left: Some(patience),
                 });
                 if !judged.stops_clock() {
@@ -200,10 +200,11 @@ pub(super) async fn gone(
                     .flatten()
                     .filter_map(Value::as_str)
                     .collect();
-                let detail = if finalizers.is_empty() {
-                    "it is still there".to_owned()
-                } else {
-                    format!("waiting on finalizer {}", finalizers.join(", "))
+                let detail = match finalizers.as_slice() {
+                    [] => "it is still there".to_owned(),
+                    // The server's own, for our order of deletion.
+                    ["foregroundDeletion"] => "what depends on it goes first".to_owned(),
+                    names => format!("waiting on finalizer {}", names.join(", ")),
                 };
                 if patience.is_zero() {
                     let cause = Cause::new(
@@ -217,8 +218,8 @@ pub(super) async fn gone(
                 }
                 hands.progress.event(Event::Waiting {
                     app: key.app.clone(),
-                    resource: resource.clone(),
-                    what: format!("{} ({detail})", text(awaited)),
+                    resource: Some(resource.clone()),
+                    what: format!("wait until it is gone ({detail})"),
                     left: Some(patience),
                 });
                 patience = patience.saturating_sub(pause);
@@ -238,7 +239,7 @@ pub(super) async fn gone(
 fn away(key: &AppKey, resource: &ResourceKey, hands: Hands<'_>) {
     hands.progress.event(Event::Waiting {
         app: key.app.clone(),
-        resource: resource.clone(),
+        resource: Some(resource.clone()),
         what: "the cluster does not answer; the clock is stopped".to_owned(),
         left: None,
     });

@@ -119,7 +119,7 @@ pub(super) async fn until(
                     .unwrap_or_default();
                 hands.progress.event(Event::Waiting {
                     app: key.app.clone(),
-                    resource: resource.clone(),
+                    resource: Some(resource.clone()),
                     what: format!("{} ({})", text(awaited), hands.mask.clean(&detail)),
                     left: Some(patience),
                 });
@@ -135,7 +135,7 @@ pub(super) async fn until(
             Err(error) if error.engine_is_away() => {
                 hands.progress.event(Event::Waiting {
                     app: key.app.clone(),
-                    resource: resource.clone(),
+                    resource: Some(resource.clone()),
                     what: "the engine does not answer; the clock is stopped".to_owned(),
                     left: None,
                 });

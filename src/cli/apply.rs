@@ -243,12 +243,7 @@ pub fn confirm(context: &Context) -> Result<(), CommandError> {
                 .hint("say --yes"),
         );
     }
-    context.output.write_err("Apply this? Only `yes` is taken: ");
-    let mut answer = String::new();
-    std::io::stdin()
-        .read_line(&mut answer)
-        .map_err(|error| CommandError::new(Exit::Refused, "the answer can't be read").because(&error))?;
-    if answer.trim() == "yes" {
+    if answered_yes(context, "Apply this? Only `yes` is taken: ")? {
         Ok(())
     } else {
         Err(CommandError::new(
@@ -256,4 +251,14 @@ pub fn confirm(context: &Context) -> Result<(), CommandError> {
             "not confirmed, so nothing was changed",
         ))
     }
+}
+
+/// Asks, and takes nothing but `yes` for a yes.
+pub fn answered_yes(context: &Context, question: &str) -> Result<bool, CommandError> {
+    context.output.write_err(question);
+    let mut answer = String::new();
+    std::io::stdin()
+        .read_line(&mut answer)
+        .map_err(|error| CommandError::new(Exit::Refused, "the answer can't be read").because(&error))?;
+    Ok(answer.trim() == "yes")
 }

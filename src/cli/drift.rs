@@ -58,7 +58,9 @@ struct FieldItem {
     expected: Option<String>,
     live: Option<String>,
     secret: bool,
-    /// Since when, where the engine tells.
+    /// Who set it, where the platform writes that down.
+    by: Option<String>,
+    /// Since when, where the platform tells.
     since: Option<Timestamp>,
     /// When `serve` saw it first.
     first_seen: Option<Timestamp>,
@@ -128,6 +130,7 @@ async fn compare(session: &Session, app: &App) -> Result<Compared, CommandError>
                     .into_iter()
                     .flatten()
                     .any(|text| text.secret),
+                by: field.by.as_ref().map(|by| by.name.clone()),
                 since: stand.since(change, field),
                 first_seen: look
                     .state
@@ -267,6 +270,9 @@ fn field_line(field: &FieldDiff, shown: &FieldItem, column: usize, now: &Now) ->
             .plain(", should be ")
             .span(Role::Add, value(&shown.expected))
     };
+    if let Some(by) = &shown.by {
+        line = line.plain(format!("  by {by}"));
+    }
     if let Some(since) = shown.since {
         line = line.plain(format!("  {}", now.ago(since)));
     } else if let Some(seen) = shown.first_seen {

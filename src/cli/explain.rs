@@ -78,9 +78,9 @@ fn find(what: &str) -> Vec<Found> {
         found.extend(Code::find(what).map(Found::Code));
     }
     found.extend(topics::find(what).map(Found::Topic));
-    let path = what.trim().to_ascii_lowercase();
-    let exact = |field: &&Field| field.path == path || field.short() == path;
-    let by_end = |field: &&Field| field.name() == path;
+    let same = |name: &str| name.eq_ignore_ascii_case(what.trim());
+    let exact = |field: &&Field| same(field.path) || same(field.short());
+    let by_end = |field: &&Field| same(field.name());
     let fields: Vec<&Field> = fields::REPOSITORY.iter().filter(exact).collect();
     let fields = if fields.is_empty() {
         fields::REPOSITORY.iter().filter(by_end).collect()

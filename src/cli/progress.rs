@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::json;
+use unicode_width::UnicodeWidthStr as _;
 
 use super::args::ProgressForm;
 use super::output::Output;
@@ -124,7 +125,7 @@ fn value(event: &Event) -> serde_json::Value {
             what,
             left,
         } => json!({
-            "event": "waiting", "app": app, "resource": resource.to_string(), "what": what,
+            "event": "waiting", "app": app, "resource": resource.as_ref().map(ToString::to_string), "what": what,
             "secondsLeft": left.map(|left| left.as_secs())
         }),
     }
@@ -134,7 +135,7 @@ fn value(event: &Event) -> serde_json::Value {
 struct Plain {
     steps: bool,
     color: bool,
-    told: Mutex<BTreeMap<(AppName, ResourceKey), String>>,
+    told: Mutex<BTreeMap<(AppName, Option<ResourceKey>), String>>,
 }
 
 impl Progress for Plain {
@@ -181,7 +182,10 @@ impl Plain {
                 if known.as_ref() == Some(what) {
                     return None;
                 }
-                format!("  {app} {resource}: {what}")
+                match resource {
+                    Some(resource) => format!("  {app} {resource}: {what}"),
+                    None => format!("  {app}: {what}"),
+                }
             }
         };
         Some(visible(&line.replace('\u{1b}', "\u{241b}")).replace('\u{241b}', "\u{1b}"))
@@ -199,6 +203,11 @@ impl Progress for Redrawn {
     }
 }
 
+fn waiting(what: &str, left: Option<Duration>) -> String {
+    let left = left.map(|left| format!("  ({} left)", span(left)));
+    format!("{what}{}", left.unwrap_or_default())
+}
+
 /// Most lines that are drawn; what is done goes first when there are more.
 const MOST_LINES: usize = 16;
 
@@ -213,6 +222,8 @@ struct Picture {
 #[derive(Default)]
 struct App {
     stage: Option<Stage>,
+    /// What the app as a whole waits for.
+    waiting: Option<(String, Option<Duration>)>,
     lines: BTreeMap<ResourceKey, State>,
 }
 
@@ -238,7 +249,8 @@ impl Picture {
     fn take(&mut self, event: Event) {
         let (app, line) = match event {
             Event::Stage { app, stage } => {
-                self.apps.entry(app).or_default().stage = Some(stage);
+                let app = self.apps.entry(app).or_default();
+                (app.stage, app.waiting) = (Some(stage), None);
                 return;
             }
             Event::Step { app, resource, text } => (app, (resource, State::Doing(text))),
@@ -256,10 +268,19 @@ impl Picture {
             } => (app, (resource, State::Skipped(because))),
             Event::Waiting {
                 app,
-                resource,
+                resource: Some(resource),
                 what,
                 left,
             } => (app, (resource, State::Waiting(what, left))),
+            Event::Waiting {
+                app,
+                resource: None,
+                what,
+                left,
+            } => {
+                self.apps.entry(app).or_default().waiting = Some((what, left));
+                return;
+            }
         };
         self.apps.entry(app).or_default().lines.insert(line.0, line.1);
     }
@@ -312,22 +333,23 @@ impl Picture {
             } else {
                 String::new()
             };
-            lines.push(self.styled(Role::Strong, "", &format!("{name}  {stage}{count}")));
+            let whole = match &app.waiting {
+                Some((what, left)) => format!("  {}", waiting(what, *left)),
+                None => String::new(),
+            };
+            lines.push(self.styled(Role::Strong, "", &format!("{name}  {stage}{count}{whole}")));
+            let names = app.lines.keys().map(|resource| resource.to_string().width());
+            let column = names.max().unwrap_or(0).clamp(20, 40);
             for (resource, state) in &app.lines {
                 let (role, mark, text) = match state {
                     State::Done(..) if hide_done => continue,
                     State::Done(text, took) => (Role::Good, "✔", format!("{text} ({})", span(*took))),
                     State::Doing(text) => (Role::Name, "•", text.clone()),
-                    State::Waiting(what, left) => {
-                        let left = left
-                            .map(|left| format!("  ({} left)", span(left)))
-                            .unwrap_or_default();
-                        (Role::Warn, "…", format!("{what}{left}"))
-                    }
+                    State::Waiting(what, left) => (Role::Warn, "…", waiting(what, *left)),
                     State::Failed(error) => (Role::Bad, "✘", error.clone()),
                     State::Skipped(because) => (Role::Dim, "-", format!("left out, because {because}")),
                 };
-                lines.push(self.styled(role, mark, &format!("{:<20} {text}", resource.to_string())));
+                lines.push(self.styled(role, mark, &format!("{:<column$} {text}", resource.to_string())));
             }
         }
         let more = lines.len().saturating_sub(MOST_LINES);
@@ -369,7 +391,7 @@ mod tests {
     fn waiting(what: &str, left: u64) -> Event {
         Event::Waiting {
             app: app(),
-            resource: api(),
+            resource: Some(api()),
             what: what.into(),
             left: Some(Duration::from_secs(left)),
         }
@@ -409,6 +431,12 @@ mod tests {
             !first.contains("\u{1b}[2F") && first.contains("verify"),
             "{first:?}"
         );
+        picture.take(Event::Waiting {
+            app: app(),
+            resource: None,
+            what: "it must stay so".into(),
+            left: None,
+        });
         picture.take(Event::Done {
             app: app(),
             resource: api(),
@@ -417,7 +445,10 @@ mod tests {
         });
         let second = picture.draw();
         assert!(
-            second.starts_with("\u{1b}[2F") && second.contains("✔") && second.contains("healthy (3s)"),
+            second.starts_with("\u{1b}[2F")
+                && second.contains("web  verify  it must stay so")
+                && second.contains("✔")
+                && second.contains("healthy (3s)"),
             "{second:?}"
         );
         assert_eq!(picture.erase(), "\u{1b}[2F\u{1b}[J");
@@ -426,7 +457,6 @@ mod tests {
 
     #[test]
     fn no_line_is_wider_than_the_terminal() {
-        use unicode_width::UnicodeWidthStr as _;
         let mut picture = Picture::new(40, false);
         picture.take(waiting(&"a very long reason ".repeat(9), 29));
         assert!(picture.lines().iter().all(|line| line.width() < 40));

@@ -4,6 +4,7 @@
 //! from the same program; every image says by a label that it is the demo's. Must not: send anything.
 
 use std::io;
+use std::path::Path;
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -70,6 +71,24 @@ pub const IMAGES: &[Image] = &[
     },
 ];
 
+impl Image {
+    /// What it is told on the command line, behind `demo-server`.
+    pub fn role(&self) -> &'static [&'static str] {
+        self.role
+    }
+
+    /// The variables that it brings along.
+    pub fn variables(&self) -> &'static [(&'static str, &'static str)] {
+        self.variables
+    }
+}
+
+/// The archive with every image, named below `prefix`, made of `program`, which is the one that runs.
+pub fn archive_of(program: &Path, prefix: &str) -> io::Result<Vec<u8>> {
+    let maps = std::fs::read_to_string("/proc/self/maps")?;
+    archive(&Program::read(program, &maps)?, prefix)
+}
+
 /// The archive with every image, named below `prefix`, for an engine of this machine's processor.
 pub fn archive(program: &Program, prefix: &str) -> io::Result<Vec<u8>> {
     let layer = layer(program)?;
@@ -120,7 +139,7 @@ fn configuration(image: &Image, diff_id: &str) -> Value {
 }
 
 /// This machine's processor as images name it.
-fn architecture() -> &'static str {
+pub(super) fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",

@@ -1,14 +1,12 @@
 //! A customer who asks the shop all the time, to see what a release costs.
 //!
-//! In: the proxy's URL. Out: how many answers were good. Guaranteed: one question at a time. Must not: judge.
+//! In: how to ask. Out: how many answers were good. Guaranteed: one question at a time. Must not: judge.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-
-use super::server::get;
 
 /// Between two questions.
 const PACE: Duration = Duration::from_millis(20);
@@ -29,14 +27,17 @@ struct Counts {
 }
 
 impl Visitor {
-    /// Starts asking.
-    pub fn start(url: &str) -> Self {
+    /// Starts asking with `ask`, which says whether the answer was good.
+    pub fn start<F>(ask: impl Fn() -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = bool> + Send,
+    {
         let counts = Arc::new(Counts::default());
         let mut task = JoinSet::new();
-        let (url, counted) = (url.to_owned(), counts.clone());
+        let counted = counts.clone();
         task.spawn(async move {
             loop {
-                let good = matches!(tokio::time::timeout(PATIENCE, get(&url)).await, Ok(Ok((200, _))));
+                let good = tokio::time::timeout(PATIENCE, ask()).await.unwrap_or(false);
                 let count = if good { &counted.good } else { &counted.bad };
                 count.fetch_add(1, Ordering::Relaxed);
                 tokio::time::sleep(PACE).await;

@@ -52,8 +52,12 @@ impl Stand {
             .max_by_key(|(_, verdict)| verdict.rank())
     }
 
-    /// Since when a drifted thing is as it is, where the engine tells: the end of a container that was stopped.
+    /// Since when a drifted thing is as it is, where the platform tells: the end of a container that was stopped, the time of
+    /// a field's last author.
     pub fn since(&self, change: &Change, field: &FieldDiff) -> Option<Timestamp> {
+        if let Some(at) = field.by.as_ref().and_then(|by| by.at) {
+            return Some(at);
+        }
         if change.key.kind != Kind::Service || field.field != "state" {
             return None;
         }

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::clock::Timestamp;
 use crate::document::Place;
 use crate::live::docker::op::{ContainerRef, Op};
 use crate::live::kubernetes::op as kubernetes;
@@ -138,6 +139,17 @@ pub struct FieldDiff {
     pub moved: Moved,
     /// Where the manifest writes it.
     pub place: Option<Place>,
+    /// Who set what is live, where the platform writes that down.
+    pub by: Option<Author>,
+}
+
+/// Who set a live field.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Author {
+    /// The name under which it was done: a field manager of Kubernetes, as `kubectl-edit`.
+    pub name: String,
+    /// When.
+    pub at: Option<Timestamp>,
 }
 
 /// Who moved.

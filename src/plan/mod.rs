@@ -31,7 +31,9 @@ use crate::render::{Bundle, Desired};
 pub use kubernetes::find as manifest;
 pub use lifecycle::{down, restart};
 
-pub use change::{Action, Await, Blocked, Cause, Change, Condition, FieldDiff, Moved, Phase, Step, Strategy};
+pub use change::{
+    Action, Author, Await, Blocked, Cause, Change, Condition, FieldDiff, Moved, Phase, Step, Strategy,
+};
 
 /// The ordered changes from observed to desired.
 #[derive(Debug, Clone, PartialEq)]

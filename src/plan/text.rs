@@ -4,13 +4,15 @@
 //! sorted and stable, columns aligned; no secret value, whatever the field. Must not: colour (roles say what a part is), or
 //! know time.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use unicode_width::UnicodeWidthStr as _;
 
 use crate::names::{Digest, Kind};
 use crate::secret::Text;
 
-use super::{Action, Blocked, Cause, Change, FieldDiff, Moved, Phase, Plan, Strategy};
+use super::{Action, Author, Blocked, Cause, Change, FieldDiff, Moved, Phase, Plan, Strategy};
 
 /// What a part of a line is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,7 +129,7 @@ pub fn lines(plan: &Plan, target: &str) -> Vec<Line> {
             }
             lines.push(line);
         }
-        for note in &change.notes {
+        for note in authors(change).iter().chain(&change.notes) {
             lines.push(
                 Line::default()
                     .with(Role::Plain, "        ")
@@ -358,6 +360,28 @@ fn blocked(change: &Change, why: &Blocked) -> String {
     }
 }
 
+/// Who set what is live: once for all fields of one author.
+fn authors(change: &Change) -> Vec<String> {
+    let mut by: BTreeMap<&Author, Vec<&str>> = BTreeMap::new();
+    for field in &change.fields {
+        if let Some(author) = &field.by {
+            by.entry(author).or_default().push(&field.field);
+        }
+    }
+    let one = by.len() == 1 && by.values().all(|fields| fields.len() == change.fields.len());
+    by.into_iter()
+        .map(|(author, fields)| {
+            let what = if one {
+                String::new()
+            } else {
+                format!("{}: ", fields.join(", "))
+            };
+            let at = author.at.map_or(String::new(), |at| format!(" at {at:.0}"));
+            format!("{what}set by {}{at}", author.name)
+        })
+        .collect()
+}
+
 fn moved(moved: Moved) -> &'static str {
     match moved {
         Moved::Git => "git",
@@ -379,7 +403,9 @@ fn value(field: &FieldDiff) -> Vec<Part> {
                 to.as_ref().map(|text| quoted(field, text)),
             );
             let short = match (&from, &to) {
-                (Some(from), Some(to)) if field.field == "image" => tag_only(from, to),
+                (Some(from), Some(to)) if field.field.rsplit('.').next() == Some("image") => {
+                    tag_only(from, to)
+                }
                 _ => None,
             };
             vec![
@@ -460,6 +486,9 @@ pub struct FieldView {
     pub to: Option<String>,
     pub secret: bool,
     pub moved: &'static str,
+    /// Who set what is live, and when, where the platform writes that down.
+    pub by: Option<String>,
+    pub at: Option<String>,
     pub file: Option<String>,
     pub line: Option<u32>,
 }
@@ -505,7 +534,7 @@ fn change_view(change: &Change) -> ChangeView {
     let calls = change
         .steps
         .iter()
-        .filter(|step| matches!(step, super::Step::Op(_)))
+        .filter(|step| matches!(step, super::Step::Op(_) | super::Step::Object(_)))
         .count();
     ChangeView {
         resource: key(change),
@@ -549,6 +578,8 @@ fn change_view(change: &Change) -> ChangeView {
                     .flatten()
                     .any(|text| text.secret),
                 moved: moved(field.moved),
+                by: field.by.as_ref().map(|by| by.name.clone()),
+                at: field.by.as_ref().and_then(|by| by.at).map(|at| at.to_string()),
                 file: field.place.as_ref().map(|place| place.file.to_string()),
                 line: field.place.as_ref().map(|place| place.line),
             })

@@ -23,7 +23,7 @@ use crate::clock::{Clock, Timestamp, elapsed};
 use crate::health::{Cause, CauseKind, Verdict, kubernetes};
 use crate::live::world::ContainerId;
 use crate::live::{LiveError, Reach};
-use crate::names::{AppName, Kind, ResourceKey, ServiceName};
+use crate::names::{AppName, ServiceName};
 use crate::progress::{Event, Progress, Stage};
 use crate::render::app::{HealthRules, HttpProbe};
 use crate::render::model::WantedState;
@@ -412,13 +412,9 @@ fn waiting(eyes: Eyes<'_>, text: &str, left: Option<Duration>, pulse: &Pulse) {
     } else {
         text.to_owned()
     };
-    let resource = match pulse.verdicts.keys().next() {
-        Some(name) => name.resource(),
-        None => ResourceKey::new(Kind::Service, "app"),
-    };
     eyes.progress.event(Event::Waiting {
         app: eyes.app.clone(),
-        resource,
+        resource: None,
         what: eyes.mask.clean(&what),
         left,
     });

@@ -21,7 +21,7 @@ use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Say, ServerError};
+use super::{Say, ServerError, Variables, address};
 
 /// What is answered.
 pub(super) type Answer = Response<Full<Bytes>>;
@@ -116,11 +116,16 @@ where
 }
 
 /// Hands each request on to the upstream that `file` names.
-pub(super) async fn proxy(file: &Path, say: Say, stop: CancellationToken) -> Result<(), ServerError> {
+pub(super) async fn proxy(
+    file: &Path,
+    variables: &Variables,
+    say: Say,
+    stop: CancellationToken,
+) -> Result<(), ServerError> {
     let text = std::fs::read_to_string(file).map_err(ServerError::io(format!("read {}", file.display())))?;
     let (port, upstream) = configuration(&text).map_err(ServerError::Configuration)?;
     say(&format!("handing on to {upstream}"));
-    let upstream: Arc<str> = upstream.into();
+    let upstream: Arc<str> = address::of(&upstream, variables).into();
     let handle = move |request: Request<Incoming>| {
         let upstream = upstream.clone();
         async move {

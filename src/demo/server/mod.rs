@@ -4,6 +4,7 @@
 //! truthfully, and on a stop it finishes what it accepted. Guaranteed: no role reaches further than its own network and
 //! folder. Must not: be of use outside the demo.
 
+mod address;
 mod check;
 mod database;
 mod http;
@@ -107,12 +108,12 @@ pub async fn run(
     };
     match role {
         Role::Web => shop::web(port(8080), variables.clone(), say, stop).await,
-        Role::Proxy(file) => http::proxy(&file, say, stop).await,
+        Role::Proxy(file) => http::proxy(&file, &variables, say, stop).await,
         Role::Database(folder) => database::serve(port(5432), &folder, say, stop).await,
         Role::Migrate => shop::migrate(&variables, &say).await,
         Role::Catalogue(file) => shop::catalogue(&file, &variables, &say),
-        Role::Watch(url) => check::watch(&url, &say, &stop).await,
-        Role::Check(url) => check::once(&url)
+        Role::Watch(url) => check::watch(&address::of_url(&url, &variables), &say, &stop).await,
+        Role::Check(url) => check::once(&address::of_url(&url, &variables))
             .await
             .map(|told| say(&told))
             .map_err(ServerError::Unhealthy),

@@ -26,9 +26,13 @@ const PRODUCTS: &[(&str, &str)] = &[
 /// How long the database may take before the shop calls itself unhealthy.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// How often the migration asks for a database that does not answer.
+const RETRIES: u32 = 10;
+
 async fn ask(variables: &Variables, line: &str) -> Result<String, String> {
     let address = variables("DATABASE").ok_or("DATABASE is not set")?;
-    match tokio::time::timeout(PATIENCE, database::ask(&address, line)).await {
+    let at = super::address::of(&address, variables);
+    match tokio::time::timeout(PATIENCE, database::ask(&at, line)).await {
         Ok(answer) => answer.map_err(|error| format!("database {address}: {error}")),
         Err(_) => Err(format!("database {address}: no answer")),
     }
@@ -120,9 +124,16 @@ pub(super) async fn migrate(variables: &Variables, say: &Say) -> Result<(), Serv
             .await
             .map_err(ServerError::Unhealthy)
     };
-    let before = ask(variables, "GET schema")
-        .await
-        .map_err(ServerError::Unhealthy)?;
+    // A new database may be ready before every node knows the way to it.
+    let mut before = ask(variables, "GET schema").await;
+    for _ in 0..RETRIES {
+        if before.is_ok() {
+            break;
+        }
+        tokio::time::sleep(PATIENCE / 2).await;
+        before = ask(variables, "GET schema").await;
+    }
+    let before = before.map_err(ServerError::Unhealthy)?;
     if before == SCHEMA {
         say(&format!("schema {SCHEMA}: nothing to do"));
         return Ok(());

@@ -67,6 +67,26 @@ fn the_role_is_read_from_the_arguments() {
 }
 
 #[test]
+fn a_service_of_kubernetes_is_found_by_its_variable() {
+    let known: Variables = Arc::new(|name| match name {
+        "SHOP_DB_SERVICE_HOST" => Some("10.96.0.7".to_owned()),
+        "SIX_SERVICE_HOST" => Some("fd00::7".to_owned()),
+        _ => None,
+    });
+    assert_eq!(address::of("shop-db:5432", &known), "10.96.0.7:5432");
+    assert_eq!(address::of("six:80", &known), "[fd00::7]:80");
+    assert_eq!(address::of("app:8080", &known), "app:8080");
+    assert_eq!(
+        address::of_url("http://shop-db:80/x?y", &known),
+        "http://10.96.0.7:80/x?y"
+    );
+    assert_eq!(
+        address::of_url("tcp://127.0.0.1:5432", &known),
+        "tcp://127.0.0.1:5432"
+    );
+}
+
+#[test]
 fn the_proxy_reads_its_configuration() {
     assert_eq!(
         http::configuration("# x\nlisten 80 # y\nupstream app:1\n").unwrap(),
@@ -150,7 +170,8 @@ async fn a_stop_cuts_no_accepted_request_through_the_proxy() {
     ));
     let (file, token) = (conf.clone(), CancellationToken::new());
     let mut proxy = tokio::task::JoinSet::new();
-    proxy.spawn(async move { http::proxy(&file, silent(), token).await });
+    let none = variables(&[], String::new());
+    proxy.spawn(async move { http::proxy(&file, &none, silent(), token).await });
     until("the shop answers through the proxy", async || {
         check::get(&format!("http://127.0.0.1:{front}/slow"))
             .await

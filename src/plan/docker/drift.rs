@@ -80,6 +80,7 @@ impl Wanted<'_> {
                 .places
                 .find(&format!("services.{}.{field}", self.name))
                 .cloned(),
+            by: None,
         }
     }
 
@@ -209,6 +210,7 @@ impl Wanted<'_> {
                 to: difference.to,
                 moved: Moved::Live,
                 place,
+                by: None,
             });
         }
         if !self.template.files.is_empty() {
@@ -259,6 +261,7 @@ impl Wanted<'_> {
                 .places
                 .find(&format!("services.{}.image", self.name))
                 .cloned(),
+            by: None,
         });
     }
 

@@ -34,6 +34,7 @@ pub(crate) fn between(
             to: new.get(key).cloned(),
             moved: Moved::Git,
             place: places.find(&format!("services.{name}.{key}")).cloned(),
+            by: None,
         })
         .collect()
 }

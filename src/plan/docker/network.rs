@@ -403,6 +403,7 @@ fn differing(field: &str, from: String, to: String) -> Option<FieldDiff> {
         to: (!to.is_empty()).then(|| Text::plain(to)),
         moved: Moved::Git,
         place: None,
+        by: None,
     })
 }
 

@@ -542,6 +542,7 @@ impl<'a> Turn<'a> {
                 .places
                 .find(&format!("services.{}", self.name))
                 .cloned(),
+            by: None,
         }
     }
 

@@ -16,7 +16,8 @@ use crate::live::kubernetes::ownership;
 use crate::live::kubernetes::world::{Belongs, Body, DryRun, LiveObject, OwnedObject, Seen, Wanted};
 use crate::names::ObjectKey;
 use crate::plan::{
-    Action, Await, Blocked, Cause, Change, Condition, FieldDiff, Moved, Phase, Problem, ProblemKind, Step,
+    Action, Author, Await, Blocked, Cause, Change, Condition, FieldDiff, Moved, Phase, Problem, ProblemKind,
+    Step,
 };
 use crate::secret::{Text, looks_secret};
 
@@ -301,7 +302,6 @@ fn present(
     if let Some(DryRun::NotPossible(why)) = &wanted.dry {
         update.notes.push(format!("compared without the server: {why}"));
     }
-    update.notes.extend(blame(&fields, wanted, live));
     update.notes.extend(left);
     update.fields = fields;
     update.steps = steps(key, wanted, live);
@@ -473,12 +473,14 @@ fn differing(
                 .manifest(key)
                 .map(|manifest| one.path.pointer(&manifest.value))
                 .unwrap_or_default();
+            let moved = if git_is_same || same {
+                Moved::Live
+            } else {
+                Moved::Git
+            };
             FieldDiff {
-                moved: if git_is_same || same {
-                    Moved::Live
-                } else {
-                    Moved::Git
-                },
+                moved,
+                by: author(live, &one.path).filter(|_| moved == Moved::Live),
                 place: scene.place(key, &pointer),
                 from: one.from.as_ref().map(|value| shown(key, &one.path, value)),
                 to: one.to.as_ref().map(|value| shown(key, &one.path, value)),
@@ -524,35 +526,17 @@ fn going(live: &LiveObject, after: &Value, body: &Value) -> Vec<Difference> {
         .collect()
 }
 
-/// Who moved live fields, and when, as the server wrote it down.
-fn blame(diffs: &[FieldDiff], wanted: &Wanted, live: &LiveObject) -> Vec<String> {
-    let Some(DryRun::Would(after)) = &wanted.dry else {
-        return Vec::new();
-    };
-    let mut notes: Vec<String> = fields::differences(&stripped(&live.value), &stripped(&after.0))
+/// Who set a live field, as the server wrote it down: of several, the one who did it last.
+fn author(live: &LiveObject, path: &Path) -> Option<Author> {
+    let who = live
+        .managers
         .iter()
-        .filter(|one| {
-            diffs
-                .iter()
-                .any(|diff| diff.moved == Moved::Live && diff.field == one.path.to_string())
-        })
-        .filter_map(|one| {
-            let who = live
-                .managers
-                .iter()
-                .filter(|manager| manager.name != MANAGER && manager.fields.owns(&live.value, &one.path))
-                .max_by_key(|manager| manager.at)?;
-            let at = who.at.map_or(String::new(), |at| format!(" at {at:.0}"));
-            Some(format!(
-                "{} was set by {} ({}){at}",
-                one.path,
-                who.name,
-                who.operation.to_lowercase()
-            ))
-        })
-        .collect();
-    notes.dedup();
-    notes
+        .filter(|manager| manager.name != MANAGER && manager.fields.owns(&live.value, path))
+        .max_by_key(|manager| manager.at)?;
+    Some(Author {
+        name: who.name.clone(),
+        at: who.at,
+    })
 }
 
 /// A value as it may be shown.

@@ -291,6 +291,26 @@ impl Cluster {
         command
     }
 
+    /// Gives the node the images of an archive that `docker save` could have written. Nothing where there is no node.
+    #[track_caller]
+    pub fn import_images(&self, archive: &Path) {
+        if !self.has_node() {
+            return;
+        }
+        let bytes = std::fs::read(archive).expect("the archive can be read");
+        let mut import = self.within(self.parts.join("bin/ctr"));
+        import
+            .env("LD_LIBRARY_PATH", self.parts.join("lib"))
+            .args([
+                "--address",
+                "/run/containerd/containerd.sock",
+                "--namespace",
+                "k8s.io",
+            ])
+            .args(["images", "import", "-"]);
+        drop(CommandOutput::with_input(&mut import, &bytes).success());
+    }
+
     /// The machine's end of the link to a cluster with a node.
     pub fn link(&self) -> PathBuf {
         let slot = std::fs::read_to_string(self.folder.join("slot")).expect("the cluster wrote its slot");

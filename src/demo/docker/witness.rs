@@ -10,9 +10,9 @@ use bytes::Bytes;
 use hyper::http::Method;
 use serde_json::{Value, json};
 
-use super::images::IMAGES;
-use super::repository::Names;
+use super::Names;
 use crate::clock::Timestamp;
+use crate::demo::images::IMAGES;
 use crate::live::docker::client::{CHANGE_DEADLINE, Client, READ_DEADLINE, STALL_DEADLINE, path};
 use crate::live::error::LiveError;
 use crate::live::ownership::{INSTANCE, PARKED, compose};
