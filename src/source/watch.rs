@@ -9,12 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use notify::event::{EventKind, ModifyKind};
-use notify::{RecommendedWatcher, RecursiveMode};
-use notify_debouncer_full::{DebounceEventResult, Debouncer, RecommendedCache, new_debouncer};
+use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 /// One commit touches several files within milliseconds; they are one signal.
 const SETTLE: Duration = Duration::from_millis(50);
+/// A repository that is never quiet is looked at after so many of these.
+const RESTLESS: usize = 20;
 
 /// The watch cannot be set up; the poll alone has to do.
 #[derive(Debug, thiserror::Error)]
@@ -24,7 +26,7 @@ pub struct WatchError(#[from] notify::Error);
 /// A watch on a repository's refs. It ends when dropped.
 pub struct Watch {
     moved: Arc<Notify>,
-    _debouncer: Debouncer<RecommendedWatcher, RecommendedCache>,
+    _watcher: RecommendedWatcher,
 }
 
 impl Watch {
@@ -37,9 +39,10 @@ impl Watch {
         let refs = common_dir.join("refs");
         let told: [PathBuf; 2] = [git_dir.join("HEAD"), common_dir.join("packed-refs")];
         let below = refs.clone();
-        let mut debouncer = new_debouncer(SETTLE, None, move |result: DebounceEventResult| {
+        // No debouncer of the library: each has a thread that wakes eighty times a second, whether anything happens or not.
+        let mut watcher = notify::recommended_watcher(move |result: notify::Result<notify::Event>| {
             let relevant = match result {
-                Ok(events) => events.iter().any(|event| {
+                Ok(event) => {
                     let changes = match event.kind {
                         EventKind::Create(_) | EventKind::Remove(_) | EventKind::Any | EventKind::Other => {
                             true
@@ -52,7 +55,7 @@ impl Watch {
                             && path.extension().is_none_or(|end| end != "lock")
                     });
                     event.need_rescan() || (changes && about_refs)
-                }),
+                }
                 // Something was lost: one needless look is cheaper than a missed commit.
                 Err(_) => true,
             };
@@ -60,20 +63,39 @@ impl Watch {
                 wake.notify_one();
             }
         })?;
-        debouncer.watch(&refs, RecursiveMode::Recursive)?;
-        debouncer.watch(&common_dir, RecursiveMode::NonRecursive)?;
+        watcher.watch(&refs, RecursiveMode::Recursive)?;
+        watcher.watch(&common_dir, RecursiveMode::NonRecursive)?;
         if git_dir != common_dir {
-            debouncer.watch(&git_dir, RecursiveMode::NonRecursive)?;
+            watcher.watch(&git_dir, RecursiveMode::NonRecursive)?;
         }
         Ok(Self {
             moved,
-            _debouncer: debouncer,
+            _watcher: watcher,
         })
     }
 
-    /// Returns when the refs may have moved since the last return. A signal that came in between is not lost.
+    /// Returns when the refs may have moved since the last return, and are quiet. A signal that came in between is not lost,
+    /// nor is one whose wait is cancelled.
     pub async fn moved(&self) {
         self.moved.notified().await;
+        let mut again = Again(Some(&self.moved));
+        for _ in 0..RESTLESS {
+            if timeout(SETTLE, self.moved.notified()).await.is_err() {
+                break;
+            }
+        }
+        again.0 = None;
+    }
+}
+
+/// Gives a signal back when the wait for quiet is cancelled.
+struct Again<'a>(Option<&'a Notify>);
+
+impl Drop for Again<'_> {
+    fn drop(&mut self) {
+        if let Some(moved) = self.0 {
+            moved.notify_one();
+        }
     }
 }
 
