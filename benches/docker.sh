@@ -6,25 +6,7 @@ sizes=("$@"); [ ${#sizes[@]} -gt 0 ] || sizes=(50 500)
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
 compose() { "$ENGINES/28/cli-plugins/docker-compose" "$@"; }
 docker() { "$ENGINES/28/bin/docker" "$@"; }
-driftless() { "$DRIFTLESS" "$@"; }
-now() { date +%s%N; }
-ms() { awk -v ns="$1" 'BEGIN { printf "%.0f\n", ns / 1e6 }'; }
-middle() { sort -n | awk '{ v[NR] = $1 } END { print NR ? v[int((NR + 1) / 2)] : "-" }'; }
-# once CMD…: its wall time in ms
-once() {
-  local begin; begin=$(now)
-  if "$@" >"$work/out" 2>&1; then ms $(($(now) - begin)); else echo "failed: $*" >&2; tail -3 "$work/out" >&2; echo -; fi
-}
-# median RUNS CMD…: the median of wall times, in ms
-median() { local runs=$1; shift; for _ in $(seq "$runs"); do once "$@"; done | middle; }
-# cpu RUNS CMD…: the median of the processor time that the command itself used, in ms
-cpu() {
-  local runs=$1 TIMEFORMAT='%U %S'; shift
-  for _ in $(seq "$runs"); do { time "$@" >/dev/null 2>&1; } 2>&1 | awk '{ printf "%.0f\n", ($1 + $2) * 1000 }'; done | middle
-}
-ratio() { awk -v a="$1" -v b="$2" 'BEGIN { if (a + 0 > 0 && b + 0 > 0) printf "%.1fx", b / a; else print "-" }'; }
-row() { printf '%-66s %10s %10s %7s\n' "$@"; }
-both() { row "$1" "$2" "$3" "$(ratio "$2" "$3")"; }
+. "$(dirname "$0")/figures.sh"
 
 # Starts of containers as the engine tells them, by a listener that is there before anything is measured.
 listen() { docker events --filter event=start --format '{{.TimeNano}}' >"$work/starts" 2>/dev/null & listener=$!; sleep 0.3; }
@@ -49,9 +31,6 @@ check='HEALTHCHECK --interval=500ms --timeout=2s --retries=2 CMD ["/bin/web","pr
 import web:1 --change 'CMD ["/bin/web"]' --change 'ENV VERSION=1 STOP=ignore' --change "$check"
 import web:bad --change 'CMD ["/bin/web"]' --change 'ENV HEALTH=bad STOP=ignore' --change "$check"
 
-export XDG_STATE_HOME=$work/state HOME=$work
-git config --global user.name bench; git config --global user.email bench@example.org; git config --global init.defaultBranch main
-repository() { git init -q "$1"; (cd "$1" && git add -A && git commit -qm "$2"); }
 project() { # project FOLDER NAME SERVICES
   mkdir -p "$1"
   { echo "name: $2"; echo "services:"; for i in $(seq "$3"); do printf '  s%s:\n    image: idle:1\n    stop_grace_period: 0s\n' "$i"; done; } >"$1/compose.yaml"
@@ -97,11 +76,6 @@ printf 'apps:\n  back: { path: ., health: { bake: 0s } }\n' >"$dir/driftless.yam
 repository "$dir" good; cd "$dir" || exit 1; driftless apply --yes -q >/dev/null 2>&1
 sed -i 's/web:1/web:bad/' compose.yaml; git commit -qam bad
 driftless apply --yes -o json 2>/dev/null >"$work/run.json"
-# took FIELD LESS: a duration of the run ({ secs, nanos }, in any order) in ms, LESS what is not ours
-took() {
-  tr -d ' \n' <"$work/run.json" | grep -o "\"$1\":{[^}]*}" | head -1 | sed 's/"nanos":\([0-9]*\),"secs":\([0-9]*\)/"secs":\2,"nanos":\1/' |
-    sed -n 's/.*"secs":\([0-9]*\),"nanos":\([0-9]*\).*/\1 \2/p' | awk -v less="$2" '{ printf "%.0f", $1 * 1000 + $2 / 1e6 - less; found = 1 } END { if (!found) print "-" }'
-}
 row "failed healthcheck (2 x 500 ms) seen after (ms)" "$(took gate_took 0)" - -
 row "rollback to a parked container, healthy, beyond the grace of 1 s (ms)" "$(took rollback_took 1000)" - -
 driftless down back --yes -q >/dev/null 2>&1
@@ -126,11 +100,9 @@ for version in 3 4 5 6 7; do
 done >"$work/run"
 row "serve: commit to new container runs, 1 of $apps apps, median of 5 (ms)" "$(middle <"$work/run")" - -
 deafen
-ticks() { awk '{ print $14 + $15 }' "/proc/$pid/stat"; }
-before=$(ticks); sleep 30
-row "serve, $apps apps, idle: resident memory (MiB)" "$(awk '/VmRSS/ { printf "%.1f", $2 / 1024 }' /proc/$pid/status)" - -
-row "  of it private (MiB)" "$(awk '/RssAnon/ { printf "%.1f", $2 / 1024 }' /proc/$pid/status)" - -
-row "  processor time in 30 s, looks every 10 s (ms)" "$((($(ticks) - before) * 1000 / $(getconf CLK_TCK)))" - -
+row "serve, $apps apps, idle: resident memory (MiB)" "$(resident $pid)" - -
+row "  of it private (MiB)" "$(private $pid)" - -
+row "  processor time in 30 s, looks every 10 s (ms)" "$(spent $pid 30)" - -
 kill -TERM $pid; wait $pid 2>/dev/null
 row "start of the program, --version, median of 15 (ms)" "$(median 15 driftless --version)" - -
 row "size of the binary (MiB)" "$(stat -c %s "$DRIFTLESS" | awk '{ printf "%.1f", $1 / 1048576 }')" - -

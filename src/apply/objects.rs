@@ -170,8 +170,71 @@ pub(super) async fn gone(
     made: &Made,
     hands: Hands<'_>,
 ) -> End {
-    let mut patience = awaited.patience;
     let mut uid: Option<String> = None;
+    let what = "wait until it is gone";
+    let end = look_until((key, resource, object), awaited, what, hands, |found| {
+        let now = found
+            .and_then(|found| found.pointer("/metadata/uid"))
+            .and_then(Value::as_str);
+        if now.is_none() || uid.as_deref().is_some_and(|before| Some(before) != now) {
+            return Ok(());
+        }
+        uid = now.map(str::to_owned);
+        let finalizers: Vec<&str> = found
+            .and_then(|found| found.pointer("/metadata/finalizers"))
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        Err(match finalizers.as_slice() {
+            [] => "it is still there".to_owned(),
+            // The server's own, for our order of deletion.
+            ["foregroundDeletion"] => "what depends on it goes first".to_owned(),
+            names => format!("waiting on finalizer {}", names.join(", ")),
+        })
+    })
+    .await;
+    if matches!(end, End::Met) {
+        made.gone
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(object.clone());
+    }
+    end
+}
+
+/// Waits until the controller of an object has seen its newest generation.
+pub(super) async fn observed(
+    key: &AppKey,
+    resource: &ResourceKey,
+    object: &ObjectKey,
+    awaited: &Await,
+    hands: Hands<'_>,
+) -> End {
+    let what = "wait until its controller has seen it";
+    look_until((key, resource, object), awaited, what, hands, |found| {
+        let number = |pointer: &str| found.and_then(|found| found.pointer(pointer)?.as_i64());
+        match (
+            number("/status/observedGeneration"),
+            number("/metadata/generation"),
+        ) {
+            (Some(seen), Some(newest)) if seen >= newest => Ok(()),
+            _ => Err("its status is of an older generation".to_owned()),
+        }
+    })
+    .await
+}
+
+/// Reads an object until `met` says so; until then it says what it waits for.
+async fn look_until(
+    (key, resource, object): (&AppKey, &ResourceKey, &ObjectKey),
+    awaited: &Await,
+    what: &str,
+    hands: Hands<'_>,
+    mut met: impl FnMut(Option<&Value>) -> Result<(), String>,
+) -> End {
+    let mut patience = awaited.patience;
     let mut read = 0;
     loop {
         let pause = pause_before(read);
@@ -181,35 +244,13 @@ pub(super) async fn gone(
         };
         match around {
             Ok(around) => {
-                let found = around.objects.get(object).and_then(Option::as_ref);
-                let now = found
-                    .and_then(|found| found.pointer("/metadata/uid"))
-                    .and_then(Value::as_str);
-                if now.is_none() || uid.as_deref().is_some_and(|before| Some(before) != now) {
-                    made.gone
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .insert(object.clone());
+                let Err(detail) = met(around.objects.get(object).and_then(Option::as_ref)) else {
                     return End::Met;
-                }
-                uid = now.map(str::to_owned);
-                let finalizers: Vec<&str> = found
-                    .and_then(|found| found.pointer("/metadata/finalizers"))
-                    .and_then(Value::as_array)
-                    .into_iter()
-                    .flatten()
-                    .filter_map(Value::as_str)
-                    .collect();
-                let detail = match finalizers.as_slice() {
-                    [] => "it is still there".to_owned(),
-                    // The server's own, for our order of deletion.
-                    ["foregroundDeletion"] => "what depends on it goes first".to_owned(),
-                    names => format!("waiting on finalizer {}", names.join(", ")),
                 };
                 if patience.is_zero() {
                     let cause = Cause::new(
                         CauseKind::NoProgress,
-                        format!("{object} was not deleted in time: {detail}"),
+                        format!("{object}: gave up ({what}): {detail}"),
                     );
                     return End::Failed(Why::Gate {
                         cause,
@@ -219,7 +260,7 @@ pub(super) async fn gone(
                 hands.progress.event(Event::Waiting {
                     app: key.app.clone(),
                     resource: Some(resource.clone()),
-                    what: format!("wait until it is gone ({detail})"),
+                    what: format!("{what} ({detail})"),
                     left: Some(patience),
                 });
                 patience = patience.saturating_sub(pause);

@@ -30,6 +30,7 @@ pub(super) fn text(awaited: &Await) -> String {
         Condition::Running { service, .. } => format!("wait until {service} runs"),
         Condition::Completed { service, .. } => format!("wait until {service} has completed"),
         Condition::ObjectReady { key } => format!("wait until {key} is ready"),
+        Condition::ObjectObserved { key } => format!("wait until the controller has seen {key}"),
         Condition::ObjectGone { key } => format!("wait until {key} is gone"),
     }
 }
@@ -50,6 +51,9 @@ pub(super) async fn until(
         Condition::Completed { containers, .. } => (containers, true, Duration::ZERO, false),
         Condition::ObjectReady { key: object } => {
             return objects::ready(key, resource, object, awaited, made, hands).await;
+        }
+        Condition::ObjectObserved { key: object } => {
+            return objects::observed(key, resource, object, awaited, hands).await;
         }
         Condition::ObjectGone { key: object } => {
             return objects::gone(key, resource, object, awaited, made, hands).await;

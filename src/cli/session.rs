@@ -20,6 +20,7 @@ use super::error::CommandError;
 use super::place::{Finder, Place, PlaceError, connect_engine, expander, kubeconfigs, leases};
 use super::progress::Listener;
 use crate::clock::{Clock as _, SystemClock};
+use crate::engine::moves::{Neighbour, Neighbourhood, may_move};
 use crate::engine::snapshot::expand;
 use crate::engine::{Options, ReadError, Snapshot, Turn, World};
 use crate::expand::Expander;
@@ -552,15 +553,53 @@ impl Session {
         // cluster.
         let inputs = self.expand(app, inputs).await?;
         let desired = self.snapshot.desired(app, &inputs)?;
+        let neighbours = self.neighbours(&desired).await?;
         Ok(Turn {
             key: desired.key.clone(),
             target: self.target(app).await?,
             desired: Arc::new(desired),
             commit: self.snapshot.commit.clone(),
+            neighbours,
             trigger: Trigger::Person(verb.to_owned()),
             options,
             waits: self.stop.child_token(),
         })
+    }
+
+    /// All apps of the commit that go to clusters, rendered, where an object may have moved between them; else none.
+    async fn neighbours(&self, desired: &render::Desired) -> Result<Arc<Neighbourhood>, CommandError> {
+        let history = self.world.history.as_ref();
+        if desired.bundle.is_none() || !may_move(history, &desired.key, desired)? {
+            return Ok(Arc::default());
+        }
+        let mut around = Neighbourhood {
+            uncertain: !self.snapshot.broken().is_empty(),
+            ..Neighbourhood::default()
+        };
+        for app in self
+            .snapshot
+            .discovery
+            .apps
+            .iter()
+            .filter(|app| app.kind.is_kubernetes())
+        {
+            let app = self.with_profiles(app);
+            // One that can't be rendered keeps what it has; its own turn says why.
+            let rendered = match self.inputs(&app) {
+                Ok(inputs) => match self.expand(&app, inputs).await {
+                    Ok(inputs) => self.snapshot.desired(&app, &inputs).ok(),
+                    Err(_) => None,
+                },
+                Err(_) => None,
+            };
+            let neighbour = Neighbour {
+                target: app.target.clone(),
+                manual: false,
+                desired: rendered.map(Arc::new),
+            };
+            around.apps.insert(app.name.clone(), neighbour);
+        }
+        Ok(Arc::new(around))
     }
 
     /// The options that most verbs have.

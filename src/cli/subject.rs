@@ -258,6 +258,7 @@ impl Session {
                 time: None,
             },
             desired: Arc::new(desired_of(&record)),
+            neighbours: Arc::default(),
             trigger: Trigger::Person(verb.to_owned()),
             options,
             waits: self.stop.child_token(),

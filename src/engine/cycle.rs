@@ -29,6 +29,7 @@ use super::endings::{
 };
 use super::lease::{MOVED, under_lease};
 use super::look::{Look, look, mask_of};
+use super::one_way::one_way_step;
 use super::rest::at_rest;
 use super::stage::{Bench, Passed, save, since};
 use super::world::{Turn, World};
@@ -215,6 +216,20 @@ async fn forward(bench: &Bench<'_>, look: Look, notes: &mut Notes) -> End {
         Ok(summary) => summary,
         Err(error) => return bench.store_failed(&error, "E0640", true),
     };
+    let one_way = match (&ended, &observed.cluster) {
+        (settle::End::Failed(_), Some(cluster)) => {
+            let now = match world.history.inventory(&turn.key) {
+                Ok(now) => now,
+                Err(error) => return bench.store_failed(&error, "E0640", true),
+            };
+            match one_way_step(turn, cluster, &inventory.objects, &now.objects).await {
+                Ok(step) => step,
+                // Not known: the next run concludes it.
+                Err(error) => return bench.observe_failed(&error, true),
+            }
+        }
+        _ => None,
+    };
     let mode = if turn.options.no_rollback {
         RollbackMode::Notify
     } else {
@@ -225,6 +240,7 @@ async fn forward(bench: &Bench<'_>, look: Look, notes: &mut Notes) -> End {
         rolling_back: false,
         stable: stable.as_ref().map(|summary| (summary.number, &summary.digest)),
         mode,
+        one_way: one_way.as_deref(),
         rollbacks: &state.rollbacks,
         now: world.clock.now(),
     };

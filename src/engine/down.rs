@@ -3,7 +3,7 @@
 //! In: a turn. Out: the run. Guaranteed: volumes stay unless the command names them; the app is forgotten only when all of it
 //! is gone. Must not: take down an app that left Git (`gone.rs` decides that).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokio_util::sync::CancellationToken;
 
@@ -113,8 +113,8 @@ pub fn down_plan(turn: &Turn, world: &World, look: &Look) -> Plan {
         delete_volumes: &turn.options.delete_volumes,
         files_dir: &files,
         data_dir: &data,
-        handed_over: &turn.options.handed_over,
-        claimed: &turn.options.claimed,
+        handed_over: &BTreeSet::new(),
+        claimed: &BTreeMap::new(),
         pinned: &pinned,
     };
     plan::down(&turn.desired, &look.observed, &look.inventory, &stance)

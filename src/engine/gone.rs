@@ -80,6 +80,7 @@ impl TakeDown {
             target,
             desired: Arc::new(desired),
             commit: self.commit,
+            neighbours: Arc::default(),
             trigger: Trigger::Commit,
             options: Options::default(),
             waits: self.waits,

@@ -18,6 +18,7 @@ use crate::render::model::{PullPolicy, Service};
 use crate::secret::Mask;
 
 use super::inventory;
+use super::moves::{Moves, moves};
 use super::world::{Turn, World};
 
 /// What one look shows.
@@ -59,7 +60,7 @@ pub async fn look(turn: &Turn, world: &World) -> Result<Look, LookError> {
     let state = world.history.state(&turn.key)?;
     let effective = effective(turn, world, &state);
     let pinned = pins(&turn.desired, effective.as_ref());
-    let (observed, inventory) = observe(turn, world, &turn.desired, &pinned).await?;
+    let (observed, inventory) = observe(turn, world, &turn.desired, &pinned, false).await?;
     let git = plan_for(
         turn,
         world,
@@ -68,7 +69,7 @@ pub async fn look(turn: &Turn, world: &World) -> Result<Look, LookError> {
         (&observed, &inventory),
         effective.as_ref(),
         None,
-    );
+    )?;
     let hold = world.history.held(&turn.key, &git.release)?;
     let hold = hold.filter(|hold| state.retry_once.as_ref() != Some(&hold.digest));
     Ok(Look {
@@ -91,7 +92,8 @@ pub async fn look_at_release(
     let state = world.history.state(&turn.key)?;
     let effective = effective(turn, world, &state);
     let desired = desired_of(record);
-    let (observed, inventory) = observe(turn, world, &desired, &record.images).await?;
+    let back = roll_back_from.is_some();
+    let (observed, inventory) = observe(turn, world, &desired, &record.images, back).await?;
     let plan = plan_for(
         turn,
         world,
@@ -105,7 +107,7 @@ pub async fn look_at_release(
             Some(record)
         },
         roll_back_from,
-    );
+    )?;
     Ok((plan, observed, inventory))
 }
 
@@ -127,9 +129,10 @@ async fn observe(
     world: &World,
     desired: &Desired,
     pinned: &BTreeMap<ServiceName, Pinned>,
+    rolling_back: bool,
 ) -> Result<(Observed, Inventory), LookError> {
     if let Some(bundle) = &desired.bundle {
-        return super::objects::observe(turn, world, desired, bundle).await;
+        return super::objects::observe(turn, world, desired, bundle, rolling_back).await;
     }
     let ask = Ask {
         instance: world.instance.clone(),
@@ -204,7 +207,18 @@ fn plan_for(
     (observed, inventory): (&Observed, &Inventory),
     effective: Option<&Record>,
     roll_back_from: Option<&Digest>,
-) -> Plan {
+) -> Result<Plan, StoreError> {
+    let moves = match &desired.bundle {
+        // A stored release takes nothing from another app; what others declare now is left to them all the same.
+        Some(_) => moves(
+            world.history.as_ref(),
+            &turn.key,
+            desired,
+            inventory,
+            &turn.neighbours,
+        )?,
+        None => Moves::default(),
+    };
     let files = world.files(&turn.key).to_string_lossy().into_owned();
     let data = world.data(&turn.key, &desired.rules);
     let stance = Stance {
@@ -221,12 +235,12 @@ fn plan_for(
         delete_volumes: &turn.options.delete_volumes,
         files_dir: &files,
         data_dir: &data,
-        handed_over: &turn.options.handed_over,
-        claimed: &turn.options.claimed,
+        handed_over: &moves.handed_over,
+        claimed: &moves.claimed,
         pinned,
     };
     let mask = desired.mask.union(&effective.map(mask_of).unwrap_or_default());
-    masked(plan(desired, observed, inventory, &stance), &mask)
+    Ok(masked(plan(desired, observed, inventory, &stance), &mask))
 }
 
 /// The plan without secret values in what people read: a value keeps its origin only where the model has a text for it, and

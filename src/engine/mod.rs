@@ -9,6 +9,7 @@
 //!                          └────────── judge again ◀─────────────────────────┴─ freeze
 //! ```
 
+pub mod moves;
 pub mod world;
 pub mod snapshot;
 pub mod inventory;
@@ -22,6 +23,7 @@ mod way_back;
 mod book;
 mod admit;
 mod candidate;
+mod one_way;
 mod endings;
 mod rest;
 pub mod cycle;

@@ -11,7 +11,7 @@ use crate::apply::Applied;
 use crate::clock::Timestamp;
 use crate::gate::ApprovedPlan;
 use crate::health::Verdict;
-use crate::health::kubernetes::{Rules, restart_counts};
+use crate::health::kubernetes::{Rules, restart_counts, stuck_pod};
 use crate::history::AppState;
 use crate::journal::Fact;
 use crate::live::kubernetes::fields;
@@ -60,6 +60,7 @@ pub(super) async fn observe(
     world: &World,
     desired: &Desired,
     bundle: &Bundle,
+    rolling_back: bool,
 ) -> Result<(Observed, Inventory), LookError> {
     let mut inventory = world.history.inventory(&turn.key)?;
     let leave = Leave {
@@ -74,7 +75,10 @@ pub(super) async fn observe(
         leave: &leave,
         now: world.clock.now(),
     };
-    let cluster = turn.target.cluster()?.observe(&ask).await?;
+    let mut cluster = turn.target.cluster()?.observe(&ask).await?;
+    if rolling_back {
+        cluster.stuck = stuck(turn, &cluster).await?;
+    }
     if inventory.rebuilt {
         inventory.objects = rebuild(&cluster);
     }
@@ -95,6 +99,28 @@ pub(super) async fn observe(
         cluster: Some(Arc::new(cluster)),
     };
     Ok((observed, inventory))
+}
+
+/// Pods that would keep a StatefulSet from going back.
+async fn stuck(turn: &Turn, cluster: &Cluster) -> Result<BTreeMap<ObjectKey, (String, String)>, LookError> {
+    let sets: Vec<ObjectKey> = cluster
+        .wanted
+        .iter()
+        .filter(|(key, wanted)| &*key.kind == "StatefulSet" && matches!(wanted.seen, Seen::Live(_)))
+        .map(|(key, _)| key.clone())
+        .collect();
+    if sets.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let around = turn.target.cluster()?.surroundings(&sets).await?;
+    Ok(around
+        .objects
+        .iter()
+        .filter_map(|(key, set)| {
+            let pod = stuck_pod(set.as_ref()?, &around.pods)?;
+            Some((key.clone(), (pod.name, pod.uid)))
+        })
+        .collect())
 }
 
 /// The inventory that marks and the cluster's own list prove, where the store has none.
@@ -118,6 +144,8 @@ fn rebuild(cluster: &Cluster) -> BTreeMap<ObjectKey, OwnedObject> {
                         .to_owned(),
                     generation: live.generation,
                     done: false,
+                    // Not known: the way back keeps what it may not have made.
+                    adopted: true,
                 },
             )),
             _ => None,
@@ -154,6 +182,10 @@ fn facts(
                 api_version,
                 generation: object.generation,
                 done: false,
+                adopted: match before.objects.get(key) {
+                    Some(known) => known.adopted && known.uid == object.uid,
+                    None => matches!(&wanted.seen, Seen::Live(live) if live.uid == object.uid && live.belongs != Belongs::Ours),
+                },
             },
         );
     }

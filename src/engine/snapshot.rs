@@ -194,6 +194,7 @@ impl Snapshot {
             target,
             desired: Arc::new(self.desired(app, inputs)?),
             commit: self.commit.clone(),
+            neighbours: Arc::default(),
             trigger,
             options,
             waits: stop.child_token(),

@@ -34,6 +34,7 @@ use crate::source::GitSource;
 use super::chronicle::Chronicle;
 use super::follow::{Followed, Follower, INTERRUPTED, News, Trouble};
 use super::gone::{TakeDown, TookDown};
+use super::moves::Neighbourhood;
 use super::orders::{Orders, orders};
 use super::roster::{CONTENDED, CONTENDED_SPAN, Due, Gate, Last, Roster, Running, Want};
 use super::say;
@@ -198,6 +199,8 @@ struct Source {
     strays: bool,
     /// What was said of missing apps, so that it is said once.
     said: Option<String>,
+    /// All its apps at the commit.
+    apps: Arc<Neighbourhood>,
 }
 
 impl Source {
@@ -209,6 +212,7 @@ impl Source {
             present: BTreeSet::new(),
             strays: false,
             said: None,
+            apps: Arc::default(),
         }
     }
 }
@@ -457,6 +461,7 @@ impl Floor {
                     ..Options::default()
                 };
                 let (name, content) = (app.target.clone(), wanted.content.clone());
+                let neighbours = Arc::clone(&self.sources[slot.source].apps);
                 let (key, waits) = (key.clone(), waits.clone());
                 let revision = (what == Due::Run).then(|| commit.revision.clone());
                 let task = self.runs.spawn(async move {
@@ -469,6 +474,7 @@ impl Floor {
                         target,
                         desired: wanted,
                         commit: at,
+                        neighbours,
                         trigger,
                         options,
                         waits,

@@ -3,7 +3,6 @@
 //! In: a store, a clock, a listener, folders. Out: [`World`], [`Turn`]. Guaranteed: there are no statics; two worlds in one
 //! process do not know of each other. Must not: read the environment.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,11 +13,13 @@ use crate::clock::{Clock, Timestamp};
 use crate::gate::Permit;
 use crate::history::History;
 use crate::live::Reach;
-use crate::names::{AppKey, AppName, Digest, InstanceName, ObjectKey, Revision, RunId};
+use crate::names::{AppKey, Digest, InstanceName, Revision, RunId};
 use crate::progress::Progress;
 use crate::render::Desired;
 use crate::render::app::{Prune, Rules};
 use crate::report::Trigger;
+
+use super::moves::Neighbourhood;
 
 /// What every run shares.
 #[derive(Clone)]
@@ -66,6 +67,8 @@ pub struct Turn {
     pub target: Reach,
     pub desired: Arc<Desired>,
     pub commit: Commit,
+    /// The other apps of the commit, where that may matter.
+    pub neighbours: Arc<Neighbourhood>,
     pub trigger: Trigger,
     pub options: Options,
     /// Ends waits without ending writes: cancelled by a stop, or by a newer commit that goes first.
@@ -93,9 +96,6 @@ pub struct Options {
     pub takeover: bool,
     /// `--no-rollback`.
     pub no_rollback: bool,
-    /// Objects of a cluster that other apps of the same commit no longer declare, and those that they declare.
-    pub handed_over: BTreeSet<ObjectKey>,
-    pub claimed: BTreeMap<ObjectKey, AppName>,
     /// Volumes that the command names for deletion.
     pub delete_volumes: Vec<String>,
     /// The plan that a person saw: another one is refused as stale.

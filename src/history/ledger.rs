@@ -7,7 +7,7 @@ use serde::de::IntoDeserializer as _;
 use crate::clock::Timestamp;
 use crate::journal::{Ending, EntryId, Fact, Intent, Journal, JournalError, Ledger};
 use crate::live::world::{ContainerId, Inventory};
-use crate::names::{AppKey, Digest, Kind, ObjectKey, ResourceKey, RunId, ServiceName};
+use crate::names::{AppKey, AppName, Digest, Kind, ObjectKey, ResourceKey, RunId, ServiceName, SourceId};
 
 use super::error::StoreError;
 use super::store::{Store, from_json, limited, to_json};
@@ -247,6 +247,28 @@ impl Store {
                 }
             }
             Ok(inventory)
+        })
+    }
+
+    pub(super) fn read_object_owners(
+        &self,
+        source: &SourceId,
+    ) -> Result<Vec<(AppName, ObjectKey)>, StoreError> {
+        self.read(|transaction| {
+            self.rows(
+                transaction,
+                "SELECT apps.app AS app, inventory.name AS name FROM inventory JOIN apps ON apps.id = inventory.app
+                    WHERE inventory.kind = ?1 AND apps.source = ?2",
+                params![OBJECT, source.as_str()],
+                |row| {
+                    let app: String = self.column(row, "app")?;
+                    let name: String = self.column(row, "name")?;
+                    let app = app
+                        .try_into()
+                        .map_err(|error| StoreError::unreadable("an app's name", error))?;
+                    Ok((app, from_json(&name, "the key of an object")?))
+                },
+            )
         })
     }
 

@@ -31,7 +31,9 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::journal::{Ending, EntryId, Intent, Ledger};
 use crate::live::world::Inventory;
-use crate::names::{AppKey, Digest, ProjectName, Revision, RunId, ServiceName, TargetId};
+use crate::names::{
+    AppKey, AppName, Digest, ObjectKey, ProjectName, Revision, RunId, ServiceName, SourceId, TargetId,
+};
 use crate::release::{Outcome, Pinned, Record};
 
 pub use error::{SealCause, StoreError, StoreErrorKind};
@@ -129,6 +131,8 @@ pub trait History: Ledger {
     /// What the app owns. With [`Inventory::rebuilt`] set and nothing else, this store does not know: read the labels and
     /// give the result to [`History::put_inventory`] before changing anything.
     fn inventory(&self, key: &AppKey) -> Result<Inventory, StoreError>;
+    /// Which app of a source owns which objects of clusters.
+    fn object_owners(&self, source: &SourceId) -> Result<Vec<(AppName, ObjectKey)>, StoreError>;
     /// Replaces it whole.
     fn put_inventory(&self, key: &AppKey, inventory: &Inventory) -> Result<(), StoreError>;
 

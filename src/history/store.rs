@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use crate::clock::Timestamp;
 use crate::journal::{EntryId, Intent};
 use crate::live::world::Inventory;
-use crate::names::{AppKey, Digest, ProjectName, Revision, RunId, TargetId};
+use crate::names::{AppKey, AppName, Digest, ObjectKey, ProjectName, Revision, RunId, SourceId, TargetId};
 use crate::release::{Outcome, Record};
 
 use super::error::StoreError;
@@ -464,6 +464,10 @@ impl History for Store {
 
     fn inventory(&self, key: &AppKey) -> Result<Inventory, StoreError> {
         self.read_inventory(key)
+    }
+
+    fn object_owners(&self, source: &SourceId) -> Result<Vec<(AppName, ObjectKey)>, StoreError> {
+        self.read_object_owners(source)
     }
 
     fn put_inventory(&self, key: &AppKey, inventory: &Inventory) -> Result<(), StoreError> {

@@ -199,6 +199,8 @@ pub enum Condition {
     },
     /// The object is healthy by the rules of its kind: a definition is established, a job complete, a workload available.
     ObjectReady { key: ObjectKey },
+    /// The object's controller has seen what was last applied.
+    ObjectObserved { key: ObjectKey },
     /// The object is gone.
     ObjectGone { key: ObjectKey },
 }

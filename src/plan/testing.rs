@@ -215,7 +215,9 @@ impl Bench {
                 (containers, false)
             }
             Condition::Completed { containers, .. } => (containers, true),
-            Condition::ObjectReady { key } | Condition::ObjectGone { key } => {
+            Condition::ObjectReady { key }
+            | Condition::ObjectObserved { key }
+            | Condition::ObjectGone { key } => {
                 return Err(format!("{key}: an engine has no objects"));
             }
         };
@@ -415,6 +417,7 @@ pub fn calls(plan: &Plan, name: &str) -> Vec<String> {
                 Condition::Running { service, .. } => format!("await running {service}"),
                 Condition::Completed { service, .. } => format!("await completed {service}"),
                 Condition::ObjectReady { key } => format!("await ready {key}"),
+                Condition::ObjectObserved { key } => format!("await observed {key}"),
                 Condition::ObjectGone { key } => format!("await gone {key}"),
             },
         })

@@ -44,6 +44,8 @@ pub enum Freeze {
     RollbackFailed,
     /// Too many rollbacks lately.
     Budget,
+    /// The release took a step that can't be taken back: which object.
+    OneWay(String),
     /// The stored release can't be brought back: its record can't be read, or its images are gone.
     NoWayBack(String),
 }
@@ -59,6 +61,10 @@ impl std::fmt::Display for Freeze {
                 f.write_str("the rollback failed its gate too; a rollback is never rolled back")
             }
             Freeze::Budget => write!(f, "{BUDGET} rollbacks within the last hour; more would only flap"),
+            Freeze::OneWay(object) => write!(
+                f,
+                "{object} can't be taken back, and the old version may not live with what it did (`driftless.dev/rollback: safe` on it says that it can)"
+            ),
             Freeze::NoWayBack(why) => write!(f, "no way back: {why}"),
         }
     }
@@ -74,6 +80,8 @@ pub struct Situation<'a> {
     /// The newest stable stored release: number and digest.
     pub stable: Option<(u64, &'a Digest)>,
     pub mode: RollbackMode,
+    /// A step of the candidate that can't be taken back, such as a migration that ran to its end.
+    pub one_way: Option<&'a str>,
     /// When rollbacks began lately.
     pub rollbacks: &'a [Timestamp],
     pub now: Timestamp,
@@ -105,6 +113,9 @@ pub fn after_failure(situation: &Situation<'_>) -> Decision {
     };
     if digest == situation.candidate {
         return freeze(Freeze::SameRelease);
+    }
+    if let Some(object) = situation.one_way {
+        return freeze(Freeze::OneWay(object.to_owned()));
     }
     let recent = situation
         .rollbacks
@@ -146,6 +157,7 @@ mod tests {
                 rolling_back: false,
                 stable: Some((4, &self.stable)),
                 mode: RollbackMode::Auto,
+                one_way: None,
                 rollbacks: &self.rollbacks,
                 now: at("2026-11-21T12:00:00Z"),
             }

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 /// One commit touches several files within milliseconds; they are one signal.
-const SETTLE: Duration = Duration::from_millis(50);
+const SETTLE: Duration = Duration::from_millis(20);
 /// A repository that is never quiet is looked at after so many of these.
 const RESTLESS: usize = 20;
 

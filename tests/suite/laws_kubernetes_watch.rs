@@ -268,6 +268,7 @@ async fn a_silent_watch_proves_nothing_and_the_list_is_the_truth() {
         api_version: "v1".to_owned(),
         generation: None,
         done: false,
+        adopted: false,
     };
     let key = ObjectKey::new("", "ConfigMap", Some(space.name()), "one");
     let all = BTreeMap::from([(key, owned)]);

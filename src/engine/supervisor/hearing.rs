@@ -11,10 +11,12 @@ use tokio::time::Instant;
 
 use crate::live::kubernetes::ownership::label_value;
 use crate::names::{AppKey, AppName};
+use crate::render::app::SyncMode;
 use crate::render::{App, Desired};
 use crate::report::{Failure, Trigger};
 
 use super::super::follow::{News, Reading, Trouble, What};
+use super::super::moves::{Neighbour, Neighbourhood};
 use super::super::roster::{Slot, Want};
 use super::super::say;
 use super::super::vanish::{Census, Fate, fate};
@@ -97,6 +99,15 @@ impl Floor {
             source: id.clone(),
             app,
         };
+        let mut around = Neighbourhood::default();
+        for one in &reading.apps {
+            let neighbour = Neighbour {
+                target: one.app.target.clone(),
+                manual: one.app.rules.sync == SyncMode::Manual,
+                desired: one.result.as_ref().ok().map(Arc::clone),
+            };
+            around.apps.insert(one.app.name.clone(), neighbour);
+        }
         for one in reading.apps {
             let key = key(one.app.name.clone());
             self.sources[index].present.insert(key.app.clone());
@@ -113,6 +124,12 @@ impl Floor {
                     // A name that nothing is known by may be a known app's folder.
                     self.sources[index].strays |= !known;
                     self.sources[index].present.insert(app.clone());
+                    let unusable = Neighbour {
+                        target: None,
+                        manual: false,
+                        desired: None,
+                    };
+                    around.apps.entry(app.clone()).or_insert(unusable);
                     self.broken(&key(app), index, interval, &commit, why);
                 }
                 Err(_) => {
@@ -123,6 +140,8 @@ impl Floor {
                 }
             }
         }
+        around.uncertain = self.sources[index].strays;
+        self.sources[index].apps = Arc::new(around);
         let present = &self.sources[index].present;
         for (key, slot) in &mut self.roster.0 {
             let gone = key.source == id && !present.contains(&key.app);

@@ -384,9 +384,9 @@ pub struct StuckPod {
     pub uid: String,
 }
 
-/// The pod that an `OrderedReady` StatefulSet waits for in vain: it is of another revision than the one asked for and not
-/// ready. Kubernetes waits for it before it replaces it, so after a template was put right it must be deleted by hand (kubernetes#67250).
-/// Asked once the controller has observed the new template; `None` before that.
+/// The pod that an `OrderedReady` StatefulSet would wait for in vain after its template was put back: it is of the newest
+/// revision and not ready. Kubernetes waits for it before it replaces it, so it must be deleted by hand once the controller
+/// has observed the template that was put back (kubernetes#67250). Asked before that.
 pub fn stuck_pod(set: &Value, pods: &[Value]) -> Option<StuckPod> {
     let ordered = matches!(
         fields::text(set, "/spec/podManagementPolicy"),
@@ -409,7 +409,7 @@ pub fn stuck_pod(set: &Value, pods: &[Value]) -> Option<StuckPod> {
         .filter(|pod| {
             fields::controlled_by(pod, set)
                 && !fields::deleted(pod)
-                && fields::label(pod, "controller-revision-hash") != newest
+                && fields::label(pod, "controller-revision-hash") == newest
                 && ordinal(pod) >= partition
                 && !pods::ready(pod)
         })

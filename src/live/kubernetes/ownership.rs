@@ -50,6 +50,22 @@ pub fn is_mark(path: &Path) -> bool {
         if a == "metadata" && b == "labels" && [MANAGED_BY, APP, INSTANCE].contains(&name.as_str()))
 }
 
+/// An object without our marks, and without an empty map where there was nothing else.
+pub fn unmarked(mut object: Value) -> Value {
+    let metadata = object.pointer_mut("/metadata").and_then(Value::as_object_mut);
+    if let Some(metadata) = metadata
+        && let Some(labels) = metadata.get_mut("labels").and_then(Value::as_object_mut)
+    {
+        for name in [MANAGED_BY, APP, INSTANCE] {
+            labels.remove(name);
+        }
+        if labels.is_empty() {
+            metadata.remove("labels");
+        }
+    }
+    object
+}
+
 /// Whether `live` bears the marks that `body` would give it.
 pub fn bears_marks_of(live: &Value, body: &Value) -> bool {
     let mark = |object: &Value, name: &str| {
@@ -522,6 +538,7 @@ mod tests {
             api_version: "apps/v1".to_owned(),
             generation: None,
             done: false,
+            adopted: false,
         };
         assert_eq!(
             belongs(&live(json!([])), Some(&owned), &instance, &app),

@@ -131,6 +131,7 @@ mod tests {
             api_version: "v1".to_owned(),
             generation: None,
             done: false,
+            adopted: false,
         }
     }
 

@@ -221,6 +221,9 @@ pub struct OwnedObject {
     /// A job that completed: it is not run again, whatever became of it.
     #[serde(default)]
     pub done: bool,
+    /// It was there before we took it over: taking that back does not delete it.
+    #[serde(default)]
+    pub adopted: bool,
 }
 
 /// Objects with what bears on their health.

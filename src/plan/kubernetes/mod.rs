@@ -27,6 +27,9 @@ pub(crate) const READY: Duration = Duration::from_secs(300);
 /// How long a deletion may take before the wait says what holds it.
 pub(crate) const GONE: Duration = Duration::from_secs(120);
 
+/// How long a controller may take to see what was applied.
+pub(crate) const OBSERVED: Duration = Duration::from_secs(60);
+
 /// What was decided for one app.
 pub(crate) struct Outcome {
     pub changes: Vec<Change>,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{GONE, Scene};
+use super::{GONE, OBSERVED, Scene};
 use crate::live::Refusal;
 use crate::live::kubernetes::fields::{self, Difference, Path, plain, stripped};
 use crate::live::kubernetes::op::{MANAGER, Op};
@@ -172,7 +172,14 @@ fn present(
         Belongs::OtherInstance(other) => {
             return blocked(Blocked::OtherInstance(other.clone()), Vec::new(), None);
         }
-        Belongs::OtherApp(_) if scene.stance.handed_over.contains(key) => adopting = Some(None),
+        Belongs::OtherApp(other) if scene.stance.handed_over.contains(key) => {
+            adopting = Some(Some(format!("handed over by the app `{other}`")));
+        }
+        // It moved on with a newer commit. The way back does not take it from its new app, nor fail for it.
+        Belongs::OtherApp(other) if scene.rolling_back() => {
+            let note = format!("belongs to the app `{other}` now; left to it");
+            return Ok(kept(scene, key, Some(&note), owned.cloned()));
+        }
         Belongs::OtherApp(other) => return blocked(Blocked::OtherApp(other.clone()), Vec::new(), None),
         Belongs::Recreated { .. } => {
             adopting = Some(Some("it was deleted and made again by somebody else".to_owned()))
@@ -236,6 +243,7 @@ fn present(
         api_version: wanted.body.0.get("apiVersion").map(plain).unwrap_or_default(),
         generation: owned.and_then(|owned| owned.generation).or(live.generation),
         done: owned.is_some_and(|owned| owned.done && owned.sent == sent),
+        adopted: owned.is_some_and(|owned| owned.adopted && owned.uid == live.uid),
     };
     let left: Vec<String> = wanted
         .left
@@ -306,7 +314,12 @@ fn present(
     update.fields = fields;
     update.steps = steps(key, wanted, live);
     if let Some((name, uid)) = scene.observed.stuck.get(key).filter(|_| scene.rolling_back()) {
-        // An ordered set never replaces a pod that is not ready: with the template back, that pod has to go by hand.
+        // An ordered set never replaces a pod that is not ready: with the template back, that pod has to go by hand. Not before
+        // the controller knows the template, or it would make the same pod again.
+        update.steps.push(Step::Await(Await {
+            condition: Condition::ObjectObserved { key: key.clone() },
+            patience: OBSERVED,
+        }));
         update.steps.push(Step::Object(Op::DeletePod {
             namespace: key.namespace.as_deref().unwrap_or_default().to_owned(),
             name: name.clone(),
@@ -438,11 +451,13 @@ fn differing(
     live: &LiveObject,
     owned: Option<&OwnedObject>,
 ) -> Vec<FieldDiff> {
-    let before = stripped(&live.value);
+    // Our marks are no difference that anybody asked for.
+    let bare = |object: &Value| ownership::unmarked(stripped(object));
+    let before = bare(&live.value);
     let mut found: Vec<Difference> = match &wanted.dry {
-        Some(DryRun::Would(after)) => fields::differences(&before, &stripped(&after.0)),
+        Some(DryRun::Would(after)) => fields::differences(&before, &bare(&after.0)),
         // Nobody could be asked what it would become: what the manifest names is compared as it is written.
-        Some(DryRun::NotPossible(_)) => fields::differences(&before, &stripped(&wanted.body.0))
+        Some(DryRun::NotPossible(_)) => fields::differences(&before, &bare(&wanted.body.0))
             .into_iter()
             .filter(|one| one.to.is_some())
             .collect(),

@@ -110,6 +110,16 @@ pub(crate) fn undeclared(scene: &Scene<'_>, declared: usize) -> Vec<Change> {
             changes.push(later(scene, key, Action::Keep, note));
             continue;
         }
+        let adopted = scene
+            .inventory
+            .objects
+            .get(key)
+            .is_some_and(|owned| owned.adopted);
+        if scene.rolling_back() && adopted {
+            let note = "was there before the release that took it over; left as it is".to_owned();
+            changes.push(later(scene, key, Action::Keep, Some(note)));
+            continue;
+        }
         if live.deleting.is_some() {
             let mut change = later(scene, key, Action::Keep, Some("is being deleted".to_owned()));
             change.steps.push(gone(key));

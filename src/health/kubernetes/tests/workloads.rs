@@ -352,13 +352,17 @@ fn a_stateful_set_tells_quota_in_events_only() {
 #[test]
 fn the_stuck_pod_is_the_one_that_ordered_ready_waits_for() {
     let mut set = stateful_set(3, 3, 0, 2);
-    let bad = backing_off(set_pod("db-2", "db-bad"), 1, "Error", 9, 5);
-    let pods = vec![set_pod("db-0", "db-1"), set_pod("db-1", "db-1"), bad];
+    let newest = set["status"]["updateRevision"]
+        .as_str()
+        .expect("it has one")
+        .to_owned();
+    let bad = backing_off(set_pod("db-2", &newest), 1, "Error", 9, 5);
+    let pods = vec![set_pod("db-0", "db-old"), set_pod("db-1", "db-old"), bad];
     assert_eq!(
         stuck_pod(&set, &pods).map(|pod| (pod.name, pod.uid)),
         Some(("db-2".into(), "db-2-uid".into()))
     );
-    // A ready pod of another revision is replaced by the controller itself.
+    // Pods of the revision before are none of its business.
     assert_eq!(stuck_pod(&set, &pods[..2]), None);
     let mut parallel = set.clone();
     parallel["spec"]["podManagementPolicy"] = json!("Parallel");
