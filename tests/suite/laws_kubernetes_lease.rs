@@ -17,7 +17,7 @@ const LEASE: Duration = Duration::from_secs(15);
 const FOLLOWED: Duration = Duration::from_secs(90);
 
 /// A scene whose instance has a name that no other test has, and a short lease.
-fn scene(name: &str, manifests: &str) -> KubeScene {
+fn scene(name: &str, manifests: &str) -> KubeScene<'static> {
     let scene = KubeScene::with_rules(name, "health: { bake: 0s }", manifests);
     settle_in(&scene.env, &scene.app);
     scene

@@ -67,7 +67,7 @@ fn one_way_migration() {
 
 /// Two apps in one namespace.
 struct Two {
-    scene: KubeScene,
+    scene: KubeScene<'static>,
     second: String,
 }
 

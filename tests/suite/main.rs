@@ -25,6 +25,7 @@ mod laws_kubernetes_access;
 mod laws_kubernetes_cluster;
 mod laws_kubernetes_edges;
 mod laws_kubernetes_watch;
+mod laws_kubernetes_loop;
 mod laws_kubernetes_way_back;
 mod laws_kubernetes_health;
 mod laws_kubernetes_lease;

@@ -346,6 +346,16 @@ impl Cluster {
         self.signal("kubelet", "STOP");
     }
 
+    /// Stops all controllers: what is applied stays unseen by them.
+    pub fn pause_controllers(&self) {
+        self.signal("kube-controller-manager", "STOP");
+    }
+
+    /// Ends [`Cluster::pause_controllers`].
+    pub fn resume_controllers(&self) {
+        self.signal("kube-controller-manager", "CONT");
+    }
+
     /// Ends [`Cluster::pause_node`].
     pub fn resume_node(&self) {
         self.signal("kubelet", "CONT");

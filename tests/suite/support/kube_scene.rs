@@ -18,8 +18,8 @@ use super::repo::Repo;
 pub const PATIENCE: Duration = Duration::from_secs(40);
 
 /// A user with one repository and one app, whose namespace is the test's own.
-pub struct KubeScene {
-    pub space: Namespace<'static>,
+pub struct KubeScene<'c> {
+    pub space: Namespace<'c>,
     pub proxy: ApiProxy,
     pub repo: Repo,
     pub env: TestEnv,
@@ -43,7 +43,7 @@ pub fn config(name: &str, value: &str) -> String {
     )
 }
 
-impl KubeScene {
+impl KubeScene<'static> {
     /// One app that holds `manifests`, with a bake of a second; committed, not applied.
     pub fn new(name: &str, manifests: &str) -> Self {
         Self::with_rules(name, "health: { bake: 1s }", manifests)
@@ -51,7 +51,13 @@ impl KubeScene {
 
     /// The same with other rules of the app in `driftless.yaml`, as the inside of a flow mapping.
     pub fn with_rules(name: &str, rules: &str, manifests: &str) -> Self {
-        let cluster = Cluster::shared();
+        Self::on(Cluster::shared(), name, rules, manifests)
+    }
+}
+
+impl<'c> KubeScene<'c> {
+    /// The same on a cluster of the test's own.
+    pub fn on(cluster: &'c Cluster, name: &str, rules: &str, manifests: &str) -> Self {
         let space = cluster.namespace(name);
         let proxy = ApiProxy::start(cluster);
         let kubeconfig = proxy.kubeconfig();
