@@ -7,9 +7,12 @@ use crate::support::command::CommandOutput;
 use crate::support::kube_scene::{KubeScene, PATIENCE, config, web};
 use crate::support::wait_until;
 
-/// What is asked as ourselves, whatever an app's account may: who the cluster is and what it serves.
+/// What is asked as ourselves, whatever an app's account may: who the cluster is, what it serves, and the instance's Lease,
+/// which keeps processes apart and is no app's.
 fn concerns_the_cluster(call: &ApiCall) -> bool {
-    call.name.as_deref() == Some("kube-system") || call.resource.starts_with('/')
+    call.name.as_deref() == Some("kube-system")
+        || call.resource.starts_with('/')
+        || call.resource == "leases.coordination.k8s.io"
 }
 
 #[test]
