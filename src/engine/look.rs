@@ -60,7 +60,10 @@ pub async fn look(turn: &Turn, world: &World) -> Result<Look, LookError> {
     let state = world.history.state(&turn.key)?;
     let effective = effective(turn, world, &state);
     let pinned = pins(&turn.desired, effective.as_ref());
-    let (observed, inventory) = observe(turn, world, &turn.desired, &pinned, false).await?;
+    let left = effective
+        .as_ref()
+        .filter(|record| record.content != turn.desired.content);
+    let (observed, inventory) = observe(turn, world, &turn.desired, &pinned, Way::From(left)).await?;
     let git = plan_for(
         turn,
         world,
@@ -92,8 +95,11 @@ pub async fn look_at_release(
     let state = world.history.state(&turn.key)?;
     let effective = effective(turn, world, &state);
     let desired = desired_of(record);
-    let back = roll_back_from.is_some();
-    let (observed, inventory) = observe(turn, world, &desired, &record.images, back).await?;
+    let way = match roll_back_from {
+        Some(_) => Way::Back,
+        None => Way::From(None),
+    };
+    let (observed, inventory) = observe(turn, world, &desired, &record.images, way).await?;
     let plan = plan_for(
         turn,
         world,
@@ -124,15 +130,24 @@ fn effective(turn: &Turn, world: &World, state: &AppState) -> Option<Record> {
     }
 }
 
+/// Which way an app goes.
+#[derive(Clone, Copy)]
+pub(super) enum Way<'a> {
+    /// On, or nowhere: the release that is left by it, if another one is.
+    From(Option<&'a Record>),
+    /// Back to a stored release, after a failure.
+    Back,
+}
+
 async fn observe(
     turn: &Turn,
     world: &World,
     desired: &Desired,
     pinned: &BTreeMap<ServiceName, Pinned>,
-    rolling_back: bool,
+    way: Way<'_>,
 ) -> Result<(Observed, Inventory), LookError> {
     if let Some(bundle) = &desired.bundle {
-        return super::objects::observe(turn, world, desired, bundle, rolling_back).await;
+        return super::objects::observe(turn, world, desired, bundle, way).await;
     }
     let ask = Ask {
         instance: world.instance.clone(),
@@ -261,6 +276,9 @@ fn masked(mut plan: Plan, mask: &Mask) -> Plan {
     for problem in &mut plan.problems {
         problem.message = mask.clean(&problem.message);
         problem.help = problem.help.as_deref().map(|help| mask.clean(help));
+    }
+    for warning in &mut plan.warnings {
+        *warning = mask.clean(warning);
     }
     plan
 }

@@ -25,7 +25,7 @@ use crate::render::{Bundle, Desired};
 use crate::report::End;
 use crate::settle::{self, Objects, Settled, Timers, Watched};
 
-use super::look::LookError;
+use super::look::{LookError, Way};
 use super::stage::{Bench, Passed};
 use super::stand::ServiceStand;
 use super::world::{Turn, World};
@@ -60,7 +60,7 @@ pub(super) async fn observe(
     world: &World,
     desired: &Desired,
     bundle: &Bundle,
-    rolling_back: bool,
+    way: Way<'_>,
 ) -> Result<(Observed, Inventory), LookError> {
     let mut inventory = world.history.inventory(&turn.key)?;
     let leave = Leave {
@@ -72,11 +72,15 @@ pub(super) async fn observe(
         key: &turn.key,
         bundle,
         owned: &inventory.objects,
+        back: match way {
+            Way::From(effective) => effective.and_then(|record| record.snapshot.bundle.as_ref()),
+            Way::Back => None,
+        },
         leave: &leave,
         now: world.clock.now(),
     };
     let mut cluster = turn.target.cluster()?.observe(&ask).await?;
-    if rolling_back {
+    if matches!(way, Way::Back) {
         cluster.stuck = stuck(turn, &cluster).await?;
     }
     if inventory.rebuilt {

@@ -507,11 +507,15 @@ fn obstacle(problem: &crate::plan::Problem) -> Obstacle {
     }
 }
 
-/// Data is never put back: the volumes that both releases write.
+/// Data is never put back: the volumes and claims that both releases write, or that the failed one made.
 fn not_reverted(plan: &Plan) -> Vec<String> {
     plan.changes
         .iter()
-        .filter(|change| change.key.kind == Kind::Volume)
+        .filter(|change| match change.key.kind {
+            Kind::Volume => true,
+            Kind::Object => change.key.name.starts_with("PersistentVolumeClaim/"),
+            _ => false,
+        })
         .map(|change| change.key.to_string())
         .collect()
 }

@@ -45,6 +45,7 @@ fn plan_of(desired: &Desired, observed: &Observed, changes: Vec<Change>) -> Plan
         changes,
         preflight: Preflight::default(),
         problems: Vec::new(),
+        warnings: Vec::new(),
     }
 }
 

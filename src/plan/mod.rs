@@ -60,6 +60,8 @@ pub struct Plan {
     pub preflight: Preflight,
     /// Everything that makes the plan impossible. A plan with a problem is never applied.
     pub problems: Vec<Problem>,
+    /// What a person should know before it is applied, and what does not stand in its way.
+    pub warnings: Vec<String>,
 }
 
 /// Pre-flight: checks and pulls for the whole app before anything is touched (promise 6).
@@ -167,6 +169,7 @@ pub fn plan(desired: &Desired, observed: &Observed, inventory: &Inventory, stanc
         changes: outcome.changes,
         preflight,
         problems,
+        warnings: Vec::new(),
     }
 }
 
@@ -206,6 +209,11 @@ fn of_objects(
         changes: outcome.changes,
         preflight: Preflight::default(),
         problems: outcome.problems,
+        warnings: observed
+            .cluster
+            .as_deref()
+            .map(kubernetes::no_way_back)
+            .unwrap_or_default(),
     }
 }
 

@@ -89,7 +89,7 @@ const LONGEST: usize = 64;
 pub fn lines(plan: &Plan, target: &str) -> Vec<Line> {
     let shown: Vec<&Change> = plan.changes.iter().filter(|change| visible(change)).collect();
     let heading = Line::default().with(Role::Heading, format!("  {} on {target}", plan.key.app));
-    if shown.is_empty() && plan.problems.is_empty() {
+    if shown.is_empty() && plan.problems.is_empty() && plan.warnings.is_empty() {
         return vec![heading.with(Role::Plain, "  no changes")];
     }
     let keys = shown.iter().map(|change| 6 + key(change).width() + 2);
@@ -136,6 +136,14 @@ pub fn lines(plan: &Plan, target: &str) -> Vec<Line> {
                     .with(Role::Note, format!("({note})")),
             );
         }
+    }
+    for warning in &plan.warnings {
+        lines.push(
+            Line::default()
+                .with(Role::Plain, "    ")
+                .with(Role::Drift, "warning")
+                .with(Role::Plain, format!(": {warning}")),
+        );
     }
     for problem in &plan.problems {
         let mut line = Line::default()
@@ -457,6 +465,7 @@ pub struct PlanView {
     pub counts: Counts,
     pub changes: Vec<ChangeView>,
     pub problems: Vec<ProblemView>,
+    pub warnings: Vec<String>,
     /// Images that are pulled before anything is touched.
     pub pulls: Vec<String>,
 }
@@ -526,6 +535,7 @@ pub fn view(plan: &Plan, target: &str) -> PlanView {
                 help: problem.help.clone(),
             })
             .collect(),
+        warnings: plan.warnings.clone(),
         pulls: plan.preflight.pulls.iter().map(ToString::to_string).collect(),
     }
 }

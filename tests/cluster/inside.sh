@@ -65,9 +65,10 @@ if [ "$NODE" = yes ]; then
   address=10.77.$slot.2 host=10.77.$slot.1 pods=10.78.$slot.0/24
   ip addr add "$address/30" dev eth0; ip link set eth0 up; ip route add default via "$host"
 else
-  address=$local
+  address=$local host=$local
 fi
-boot keys "$DIR" "$address"; mark "keys made"
+# The host as well: what a test serves to the API server, such as a webhook, has the API server's certificate.
+boot keys "$DIR" "$address" "$host"; mark "keys made"
 start kube-apiserver k8s kube-apiserver --etcd-servers="http://$local:2379" --bind-address="$address" --advertise-address="$address" --secure-port=6443 \
   --tls-cert-file=pki/apiserver.crt --tls-private-key-file=pki/apiserver.key --client-ca-file=pki/ca.crt \
   --service-account-issuer=https://kubernetes.default.svc --service-account-key-file=pki/sa.key --service-account-signing-key-file=pki/sa.key \

@@ -1,14 +1,10 @@
-//! Laws of objects and their surroundings on a real cluster: whose an object is, rights, refusals half-way, kills, lost stores,
-//! jobs and secrets.
+//! Laws of objects and their surroundings on a real cluster: whose an object is, rights, lost stores, jobs and secrets.
 
 use base64::Engine as _;
 use driftless::history::Phase;
-use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::support::api_proxy::ApiFault;
-use crate::support::kube_scene::{KubeScene, PATIENCE, config, web};
-use crate::support::proxy::Gate;
+use crate::support::kube_scene::{KubeScene, config, web};
 use crate::support::site::files_below;
 
 #[test]
@@ -107,44 +103,6 @@ fn foreign_object_is_blocked_until_adopted() {
     drop(scene.apply().code(9).says("managed by Argo CD"));
     drop(scene.run(&["apply", "--yes", "--adopt"]).success());
     drop(scene.apply().success());
-}
-
-#[test]
-fn partial_apply_is_undone() {
-    let all = |value: &str, more: &str| {
-        (1..=5)
-            .map(|n| config(&format!("c{n}"), value))
-            .collect::<String>()
-            + more
-    };
-    let scene = KubeScene::new("partial", &all("1", ""));
-    drop(scene.apply().success());
-    let more = (1..=3)
-        .map(|n| config(&format!("new{n}"), "2"))
-        .collect::<String>();
-    scene.commit(&all("2", &more));
-    // As an admission webhook does that knows no dry run: the sixth object is refused when it is really sent.
-    scene.proxy.clear();
-    drop(scene.run(&["plan"]));
-    scene.proxy.assert_read_only();
-    scene.proxy.fault_nth_mutating(6, ApiFault::Refuse(403));
-    let failed = scene.apply();
-    assert!(matches!(failed.status, Some(7)), "{failed}");
-    assert!(
-        (failed.stdout.clone() + &failed.stderr).contains("forbidden"),
-        "{failed}"
-    );
-    for n in 1..=5 {
-        assert_eq!(
-            scene.value(&format!("c{n}")).as_deref(),
-            Some("1"),
-            "c{n}\n{failed}"
-        );
-    }
-    for n in 1..=3 {
-        assert_eq!(scene.value(&format!("new{n}")), None, "new{n}\n{failed}");
-    }
-    assert_eq!(scene.story().0.phase, Phase::Held);
 }
 
 fn job(name: &str, image: &str) -> String {
@@ -267,48 +225,6 @@ fn secret_data_never_shown() {
                 .any(|window| window == canary.as_bytes());
             assert!(!found, "{canary} in {}", file.display());
         }
-    }
-}
-
-#[test]
-fn kill_nine_between_any_two_calls_converges() {
-    let first = config("a", "1") + &config("b", "1") + &config("old", "1");
-    let second = config("a", "2") + &config("b", "2") + &config("new", "2");
-    let values = |scene: &KubeScene| ["a", "b", "new", "old"].map(|name| scene.value(name));
-    let two = || Some("2".to_owned());
-    let changed = || {
-        let scene = KubeScene::with_rules("killed", "health: { bake: 0s }", &first);
-        drop(scene.apply().success());
-        scene.commit(&second);
-        scene.proxy.clear();
-        scene
-    };
-    let scene = changed();
-    drop(scene.apply().success());
-    let calls = scene.proxy.mutating().len();
-    // Three objects and a deletion, at the least.
-    assert!(calls >= 4, "{:?}", scene.proxy.mutating());
-    assert_eq!(values(&scene), [two(), two(), two(), None]);
-    for n in 0..calls {
-        let scene = changed();
-        let gate = Gate::new();
-        scene
-            .proxy
-            .fault_nth_mutating(n, ApiFault::Withhold(gate.clone()));
-        let applying = scene.start_apply();
-        gate.wait_until_reached(PATIENCE);
-        applying.signal(Signal::SIGKILL);
-        assert_eq!(applying.wait(PATIENCE).status, None);
-        scene.proxy.clear();
-        let again = scene.apply().success();
-        assert_eq!(
-            values(&scene),
-            [two(), two(), two(), None],
-            "killed after call {n}\n{again}"
-        );
-        scene.proxy.clear();
-        drop(scene.apply().success());
-        scene.proxy.assert_read_only();
     }
 }
 

@@ -1,9 +1,10 @@
 //! Laws of the way back on a real cluster: what stands in it, what is left as it is, what moves between apps.
 
 use driftless::history::Phase;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::api_proxy::ApiFault;
+use crate::support::cluster::Cluster;
 use crate::support::command::CommandOutput;
 use crate::support::kube_scene::{KubeScene, PATIENCE, config, web};
 use crate::support::wait_until;
@@ -246,4 +247,108 @@ fn what_was_there_before_a_failed_release_stays() {
         .get("v1/configmaps/foreign")
         .expect("it is left as it was");
     assert_eq!(uid(&there), before);
+}
+
+/// The stable release needs a version of a kind that somebody no longer serves: there is no way back, and half of one is none.
+#[test]
+fn rollback_target_gone_freezes() {
+    let scene = KubeScene::new("target-gone", "");
+    let group = format!("{}.example.com", scene.app);
+    let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let path = format!("{definitions}/parts.{group}");
+    let version = |name: &str, storage: bool| {
+        json!({ "name": name, "served": true, "storage": storage,
+            "schema": { "openAPIV3Schema": { "type": "object", "x-kubernetes-preserve-unknown-fields": true } } })
+    };
+    let definition = json!({
+        "metadata": { "name": format!("parts.{group}") },
+        "spec": { "group": group, "scope": "Namespaced",
+            "names": { "plural": "parts", "singular": "part", "kind": "Part" },
+            "versions": [version("v1", false), version("v2", true)] },
+    });
+    let cluster = scene.space.cluster();
+    let made = cluster.call("POST", definitions, Some(&definition));
+    assert_eq!(made.status, 201, "{}", made.body);
+    let _gone_at_the_end = Gone(&path);
+    cluster.wait_for(&format!("/apis/{group}/v1"), PATIENCE, |_| true);
+    let part = |version: &str| {
+        format!(
+            "apiVersion: {group}/{version}\nkind: Part\nmetadata: {{ name: one }}\nspec: {{ size: 3 }}\n---\n"
+        )
+    };
+    scene.commit(&(web("web:1", "") + &config("settings", "1") + &part("v1")));
+    drop(scene.apply().success());
+    let retired = json!([{ "op": "replace", "path": "/spec/versions/0/served", "value": false }]);
+    let patch = [
+        "patch",
+        "crd",
+        &format!("parts.{group}"),
+        "--type=json",
+        "--patch",
+        &retired.to_string(),
+    ];
+    drop(cluster.kubectl(&patch).success());
+    cluster.wait_gone(&format!("/apis/{group}/v1"), PATIENCE);
+    scene.commit(&(web("web:crash", "") + &config("settings", "2") + &part("v2")));
+    // Before anything is changed it says that this is a one-way street.
+    let plan = scene.run(&["plan"]);
+    assert!(plan.stdout.contains("no way back"), "{plan}");
+    let frozen = scene.apply().code(8).says("no way back").says("`Part`");
+    assert_eq!(scene.story().0.phase, Phase::Frozen);
+    // Not one object of the old release was put back.
+    assert_eq!(
+        (scene.image().as_str(), scene.value("settings").as_deref()),
+        ("web:crash", Some("2")),
+        "{frozen}"
+    );
+    scene.proxy.clear();
+    drop(scene.apply().code(8));
+    scene.proxy.assert_read_only();
+    scene.commit(&(web("web:2", "") + &config("settings", "2") + &part("v2")));
+    drop(scene.apply().success());
+}
+
+/// What lies outside of namespaces, gone with the value.
+struct Gone<'a>(&'a str);
+
+impl Drop for Gone<'_> {
+    fn drop(&mut self) {
+        let _ = Cluster::shared().call("DELETE", self.0, None);
+    }
+}
+
+/// Scaled out far beyond what Git says, then a bad release: neither it nor its rollback touches the number.
+#[test]
+fn autoscaler_keeps_its_replicas_through_a_rollback() {
+    let scaled = |image: &str| {
+        web(image, "")
+            + "apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: { name: web }\nspec:\n  scaleTargetRef: { apiVersion: apps/v1, kind: Deployment, name: web }\n  \
+               minReplicas: 1\n  maxReplicas: 20\n  metrics: [{ type: Resource, resource: { name: cpu, target: { type: Utilization, averageUtilization: 80 } } }]\n---\n"
+    };
+    let scene = KubeScene::new("scaled-out", &scaled("web:1"));
+    drop(scene.apply().success());
+    let path = format!(
+        "{}?fieldManager=kube-controller-manager",
+        scene.space.path("apps/v1/deployments/web/scale")
+    );
+    let answer = scene
+        .space
+        .cluster()
+        .call("PATCH", &path, Some(&json!({ "spec": { "replicas": 12 } })));
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    scene.space.wait_available("web", PATIENCE);
+    scene.commit(&scaled("web:crash"));
+    drop(scene.apply().code(7).says("rolled back"));
+    scene.space.wait_available("web", PATIENCE);
+    assert_eq!(
+        (scene.image().as_str(), &scene.deployment()["spec"]["replicas"]),
+        ("web:1", &json!(12))
+    );
+    let ready = &scene.deployment()["status"]["readyReplicas"];
+    assert_eq!(ready, &json!(12));
+    // No difference remains, for us or for the cluster.
+    scene.proxy.clear();
+    drop(scene.apply().code(9));
+    drop(scene.run(&["drift"]).success());
+    scene.proxy.assert_read_only();
 }

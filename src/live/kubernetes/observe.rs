@@ -20,7 +20,7 @@ use super::ownership;
 use super::world::{Ask, Belongs, Body, ClusterFacts, DryRun, LiveObject, Observed, Seen, Wanted};
 use crate::live::{LiveError, Problem, Refusal};
 use crate::names::{AppName, ObjectKey};
-use crate::render::bundle::Manifest;
+use crate::render::bundle::{Bundle, Manifest};
 
 /// Reads at once.
 const AT_ONCE: usize = 32;
@@ -58,10 +58,12 @@ pub(super) async fn observe(
         .clone()
         .unwrap_or_else(|| namespace.to_owned());
     let mut kinds = api.kinds(false).await?;
+    let back = ask.back.into_iter().flat_map(|bundle| &bundle.objects);
     if ask
         .bundle
         .objects
         .iter()
+        .chain(back)
         .any(|manifest| resource_of(&kinds, manifest).is_none())
     {
         kinds = api.kinds(true).await?;
@@ -128,6 +130,7 @@ pub(super) async fn observe(
         inventory,
         problems,
         stuck: BTreeMap::new(),
+        unserved: unserved(&kinds, ask),
     })
 }
 
@@ -164,7 +167,7 @@ fn drafts(
         let resource = resource_of(kinds, manifest).cloned();
         let (namespaced, missing) = match &resource {
             Some(resource) => (resource.namespaced, Seen::Absent),
-            None => match brought(ask, key) {
+            None => match brought(ask.bundle, key) {
                 Some(namespaced) => (namespaced, Seen::KindToCome),
                 None => (key.namespace.is_some(), no_kind(kinds, manifest)),
             },
@@ -191,9 +194,25 @@ fn drafts(
     drafts
 }
 
-/// Whether the app itself defines the kind, and then whether it is namespaced.
-fn brought(ask: &Ask<'_>, key: &ObjectKey) -> Option<bool> {
-    ask.bundle
+/// What of the release that would be put back can't be: its kind is gone, or is served in other versions only.
+fn unserved(kinds: &Kinds, ask: &Ask<'_>) -> Vec<(ObjectKey, String)> {
+    let Some(back) = ask.back else {
+        return Vec::new();
+    };
+    back.objects
+        .iter()
+        .filter(|manifest| resource_of(kinds, manifest).is_none() && brought(back, &manifest.key).is_none())
+        .filter_map(|manifest| match no_kind(kinds, manifest) {
+            Seen::NoKind(served) => Some((manifest.key.clone(), served)),
+            // A server that does not answer is no kind that is gone.
+            _ => None,
+        })
+        .collect()
+}
+
+/// Whether an app itself defines the kind, and then whether it is namespaced.
+fn brought(bundle: &Bundle, key: &ObjectKey) -> Option<bool> {
+    bundle
         .objects
         .iter()
         .filter(|manifest| &*manifest.key.kind == "CustomResourceDefinition")

@@ -61,6 +61,8 @@ pub struct Ask<'a> {
     pub bundle: &'a Bundle,
     /// What we own, from the store.
     pub owned: &'a BTreeMap<ObjectKey, OwnedObject>,
+    /// The release that is left by going to another one, and would be put back if that fails.
+    pub back: Option<&'a Bundle>,
     /// Which differences are ignored, and whether other controllers' fields are taken.
     pub leave: &'a super::ownership::Leave,
     /// When it is asked.
@@ -84,6 +86,8 @@ pub struct Observed {
     pub problems: Vec<(ObjectKey, String)>,
     /// Pods that keep a StatefulSet from going back, by the set: to be deleted after its template was put back.
     pub stuck: BTreeMap<ObjectKey, (String, String)>,
+    /// Objects of [`Ask::back`] whose kind is no longer served in their version, and what is served: no way back.
+    pub unserved: Vec<(ObjectKey, String)>,
 }
 
 /// Facts about the cluster.

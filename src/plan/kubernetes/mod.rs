@@ -149,6 +149,17 @@ pub(crate) fn decide(
     outcome
 }
 
+/// What of the release that is left could not be put back if the new one failed.
+pub(crate) fn no_way_back(observed: &Observed) -> Vec<String> {
+    let said = |(key, served): &(ObjectKey, String)| {
+        format!(
+            "no way back if this release fails: {} of the release before it can't be made any more: {served}",
+            key.within(&observed.namespace)
+        )
+    };
+    observed.unserved.iter().map(said).collect()
+}
+
 /// Kinds whose pods can be started anew.
 const RESTARTABLE: &[&str] = &["Deployment", "StatefulSet", "DaemonSet"];
 

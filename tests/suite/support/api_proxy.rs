@@ -22,8 +22,7 @@ use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, UPGRADE};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -119,23 +118,13 @@ impl ApiProxy {
             .set_nonblocking(true)
             .expect("a socket can be made non-blocking");
         let address = listener.local_addr().expect("it is bound");
-        let pki = cluster.folder().join("pki");
-        let certificate = CertificateDer::from_pem_file(pki.join("apiserver.crt")).expect("a certificate");
-        let key = PrivateKeyDer::from_pem_file(pki.join("apiserver.key")).expect("a key");
-        let server =
-            rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-                .with_safe_default_protocol_versions()
-                .expect("the versions of this provider")
-                .with_no_client_auth()
-                .with_single_cert(vec![certificate], key)
-                .expect("a certificate and its key");
         let upstream = Upstream {
             address: cluster.server(),
             tls: TlsConnector::from(cluster.tls()),
         };
         let task = serve(
             listener,
-            TlsAcceptor::from(Arc::new(server)),
+            TlsAcceptor::from(cluster.served_tls()),
             upstream,
             Arc::clone(&state),
         );

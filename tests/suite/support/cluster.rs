@@ -17,7 +17,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::{Value, json};
 
 use super::command::CommandOutput;
@@ -337,6 +337,22 @@ impl Cluster {
 
     pub(super) fn tls(&self) -> Arc<rustls::ClientConfig> {
         Arc::clone(&self.tls)
+    }
+
+    /// What a server of a test shows to be trusted by the API server's clients and by the API server, on 127.0.0.1 and on
+    /// [`Cluster::host`]: the API server's own certificate.
+    pub(super) fn served_tls(&self) -> Arc<rustls::ServerConfig> {
+        let pki = self.folder.join("pki");
+        let certificate = CertificateDer::from_pem_file(pki.join("apiserver.crt")).expect("a certificate");
+        let key = PrivateKeyDer::from_pem_file(pki.join("apiserver.key")).expect("a key");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("the versions of this provider")
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .expect("a certificate and its key");
+        Arc::new(config)
     }
 
     // Everything below is for private clusters only: it would break the tests that share one.

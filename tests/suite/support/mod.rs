@@ -21,6 +21,7 @@ pub mod scripted_node;
 pub mod api_call;
 pub mod api_proxy;
 pub mod kube_scene;
+pub mod webhook;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
