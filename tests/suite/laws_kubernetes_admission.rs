@@ -1,6 +1,7 @@
-//! Laws of a release that the cluster refuses half-way: a real admission webhook denies one object of twelve when it is really
-//! sent, and lets every dry run pass.
+//! Laws of a cluster that refuses a release half-way or changes what it is sent, by real admission webhooks: one denies one object
+//! of twelve when it is really sent, and lets every dry run pass; one puts a sidecar into each Deployment.
 
+use base64::Engine as _;
 use driftless::history::Phase;
 use serde_json::{Value, json};
 
@@ -8,8 +9,19 @@ use crate::support::cluster::Cluster;
 use crate::support::kube_scene::{KubeScene, config, web};
 use crate::support::webhook::Webhook;
 
-/// Classes are not the namespace's: gone with the value.
-struct LateClass(String);
+/// What is not the namespace's, by its path: gone with the value.
+struct Gone(String);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        let _ = Cluster::shared().call("DELETE", &self.0, None);
+    }
+}
+
+struct LateClass {
+    name: String,
+    _gone: Gone,
+}
 
 impl LateClass {
     const LIST: &'static str = "/apis/storage.k8s.io/v1/storageclasses";
@@ -22,13 +34,8 @@ impl LateClass {
         });
         let made = Cluster::shared().call("POST", Self::LIST, Some(&class));
         assert_eq!(made.status, 201, "{}", made.body);
-        Self(name)
-    }
-}
-
-impl Drop for LateClass {
-    fn drop(&mut self) {
-        let _ = Cluster::shared().call("DELETE", &format!("{}/{}", Self::LIST, self.0), None);
+        let _gone = Gone(format!("{}/{name}", Self::LIST));
+        Self { name, _gone }
     }
 }
 
@@ -52,7 +59,7 @@ fn two_releases(class: &LateClass) -> (String, String) {
     let claim = format!(
         "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {{ name: data }}\nspec: {{ accessModes: [ReadWriteOnce], storageClassName: {}, \
          resources: {{ requests: {{ storage: 1Mi }} }} }}\n---\n",
-        class.0
+        class.name
     );
     let service = "apiVersion: v1\nkind: Service\nmetadata: { name: door }\nspec: { selector: { app: one }, ports: [{ port: 80, targetPort: 8080 }] }\n---\n";
     (
@@ -175,4 +182,73 @@ fn an_undo_that_is_denied_freezes() {
     );
     assert_eq!(values(&scene), ["1"; 5]);
     assert!(scene.space.get("v1/services/door").is_none());
+}
+
+/// What an injector put into an object when it was sent, and what a controller wrote into it later, is theirs.
+#[test]
+fn injected_sidecars_and_bundles_are_not_drift() {
+    let unused = Cluster::shared().unique("unused");
+    let hooks = format!(
+        "apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingWebhookConfiguration\nmetadata: {{ name: {unused} }}\nwebhooks:\n- name: {unused}.example.com\n  \
+         admissionReviewVersions: [v1]\n  sideEffects: None\n  failurePolicy: Ignore\n  clientConfig: {{ service: {{ name: nobody, namespace: default }} }}\n  \
+         namespaceSelector: {{ matchLabels: {{ there: is-none }} }}\n  rules: [{{ apiGroups: [\"\"], apiVersions: [v1], resources: [configmaps], operations: [CREATE] }}]\n---\n"
+    );
+    let path = format!("/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/{unused}");
+    let _gone = Gone(path.clone());
+    let scene = KubeScene::new("injected", "");
+    let webhook = Webhook::start(&scene.space);
+    webhook.change(&scene.space, |request| {
+        let deployment = request["kind"]["kind"] == "Deployment" && request["operation"] != "DELETE";
+        let all = request["object"]["spec"]["template"]["spec"]["containers"].as_array()?;
+        let there = all.iter().any(|container| container["name"] == "proxy");
+        let proxy = json!({ "name": "proxy", "image": "base:1", "command": ["sleep", "1000000"] });
+        (deployment && !there).then(|| {
+            json!([
+                { "op": "add", "path": "/spec/template/spec/containers/-", "value": proxy },
+                { "op": "add", "path": "/spec/template/metadata/annotations", "value": { "example.com/injected": "yes" } },
+            ])
+        })
+    });
+    scene.commit(&(web("web:1", "") + &hooks));
+    drop(scene.apply().success());
+    let bundle = json!([{ "op": "add", "path": "/webhooks/0/clientConfig/caBundle",
+        "value": base64::engine::general_purpose::STANDARD.encode(
+            std::fs::read(Cluster::shared().folder().join("pki/ca.crt")).expect("the cluster's files")
+        ) }]);
+    let patch = [
+        "patch",
+        "validatingwebhookconfiguration",
+        &unused,
+        "--type=json",
+        "--field-manager=cainjector",
+        "--patch",
+        &bundle.to_string(),
+    ];
+    drop(Cluster::shared().kubectl(&patch).success());
+    let theirs = |scene: &KubeScene| {
+        let deployment = scene.deployment();
+        let containers = deployment["spec"]["template"]["spec"]["containers"]
+            .as_array()
+            .map(Vec::len);
+        let hooks = Cluster::shared().get(&path).expect("it is there");
+        (
+            containers,
+            hooks["webhooks"][0]["clientConfig"]["caBundle"].is_string(),
+        )
+    };
+    let nothing_to_do = |code: i32| {
+        scene.proxy.clear();
+        drop(scene.apply().code(code));
+        drop(scene.run(&["drift"]).success());
+        scene.proxy.assert_read_only();
+        assert_eq!(theirs(&scene), (Some(2), true));
+    };
+    nothing_to_do(0);
+    scene.commit(&(web("web:2", "") + &hooks));
+    drop(scene.apply().success());
+    nothing_to_do(0);
+    scene.commit(&(web("web:crash", "") + &hooks));
+    drop(scene.apply().code(7).says("rolled back"));
+    assert_eq!(scene.image(), "web:2");
+    nothing_to_do(9);
 }

@@ -1,8 +1,9 @@
-//! A validating admission webhook of a test, as a policy engine in a cluster is one: the API server asks it before each change in
-//! one namespace, and it refuses what the test picks. A dry run it lets pass: it is one that has no answer for those.
+//! An admission webhook of a test, as a policy engine or an injector in a cluster is one: the API server asks it before each
+//! change in one namespace, and it refuses or changes what the test picks. It refuses no dry run: it is one that has no answer
+//! for those.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -19,23 +20,43 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::cluster::{Cluster, named};
+use super::engine::Answer;
 use super::namespace::Namespace;
 
-const CONFIGURATIONS: &str = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
+/// A ConfigMap that shows whether the webhook is asked.
+const PROBE: &str = "is-it-asked";
+
+/// What a webhook is registered as.
+#[derive(Debug, Clone, Copy)]
+enum Sort {
+    Validating,
+    Mutating,
+}
+
+impl Sort {
+    fn list(self) -> String {
+        let kind = format!("{self:?}").to_lowercase();
+        format!("/apis/admissionregistration.k8s.io/v1/{kind}webhookconfigurations")
+    }
+}
 
 /// Says of an `AdmissionRequest` (`admission.k8s.io/v1`) why it is refused.
-type Rule = Box<dyn Fn(&Value) -> Option<String> + Send>;
+type Refuse = Box<dyn Fn(&Value) -> Option<String> + Send>;
+/// Says of an `AdmissionRequest` how its object is changed, as a JSON patch.
+type Change = Box<dyn Fn(&Value) -> Option<Value> + Send>;
 
 #[derive(Default)]
 struct State {
-    rule: Option<Rule>,
+    refuse: Option<Refuse>,
+    change: Option<Change>,
     refused: Vec<String>,
 }
 
 /// A running webhook; it is taken out of the cluster and ends when dropped.
 pub struct Webhook<'c> {
     cluster: &'c Cluster,
-    name: String,
+    namespace: String,
+    address: SocketAddr,
     state: Arc<Mutex<State>>,
     stop: CancellationToken,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -67,82 +88,99 @@ impl<'c> Webhook<'c> {
         });
         let webhook = Self {
             cluster,
-            name: format!("{}.example.com", space.name()),
+            namespace: space.name().to_owned(),
+            address,
             state,
             stop,
             thread: Some(thread),
         };
-        webhook.register(space.name(), address);
-        webhook.wait_until_asked(space);
+        webhook.register(Sort::Validating);
+        webhook.refuse(|request| (request["name"] == PROBE).then(|| "it is asked".to_owned()));
+        webhook.wait_until_asked(space, |answer| answer.status >= 400);
+        webhook.refuse_nothing();
         webhook
     }
 
-    fn register(&self, namespace: &str, address: SocketAddr) {
+    fn name(&self) -> String {
+        format!("{}.example.com", self.namespace)
+    }
+
+    fn register(&self, sort: Sort) {
+        let (address, name) = (self.address, self.name());
         let authority = std::fs::read(self.cluster.folder().join("pki/ca.crt")).expect("the cluster's files");
         let configuration = json!({
-            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
-            "metadata": { "name": self.name },
+            "metadata": { "name": name },
             "webhooks": [{
-                "name": self.name,
-                "clientConfig": { "url": format!("https://{address}/"), "caBundle": base64::engine::general_purpose::STANDARD.encode(authority) },
+                "name": name,
+                "clientConfig": { "url": format!("https://{address}/{sort:?}"), "caBundle": base64::engine::general_purpose::STANDARD.encode(authority) },
                 "rules": [{ "apiGroups": ["*"], "apiVersions": ["*"], "resources": ["*"], "scope": "Namespaced", "operations": ["CREATE", "UPDATE", "DELETE"] }],
-                "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": namespace } },
+                "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": self.namespace } },
                 "failurePolicy": "Fail", "sideEffects": "NoneOnDryRun", "admissionReviewVersions": ["v1"], "timeoutSeconds": 10,
             }],
         });
-        let made = self.cluster.call("POST", CONFIGURATIONS, Some(&configuration));
+        let made = self.cluster.call("POST", &sort.list(), Some(&configuration));
         assert_eq!(made.status, 201, "{}", made.body);
     }
 
     /// The API server learns of a webhook a moment after it is registered.
-    fn wait_until_asked(&self, space: &Namespace<'c>) {
-        self.refuse(|request| (request["name"] == "is-it-asked").then(|| "it is asked".to_owned()));
+    fn wait_until_asked(&self, space: &Namespace<'c>, asked: impl Fn(&Answer) -> bool) {
         let (maps, deadline) = (
             space.path("v1/configmaps"),
             Instant::now() + Duration::from_secs(20),
         );
-        while self
-            .cluster
-            .call("POST", &maps, Some(&named("is-it-asked")))
-            .status
-            < 400
-        {
-            space.delete("v1/configmaps/is-it-asked");
+        while !asked(&self.cluster.call("POST", &maps, Some(&named(PROBE)))) {
+            space.delete(&format!("v1/configmaps/{PROBE}"));
             assert!(
                 Instant::now() < deadline,
                 "the API server does not ask the webhook"
             );
             std::thread::sleep(Duration::from_millis(20));
         }
-        self.refuse_nothing();
+        space.delete(&format!("v1/configmaps/{PROBE}"));
+    }
+
+    /// From now on changes the objects for which `rule` has a JSON patch, in dry runs too, as an injector does.
+    pub fn change(&self, space: &Namespace<'c>, rule: impl Fn(&Value) -> Option<Value> + Send + 'static) {
+        let probe = |request: &Value| {
+            let patch = json!([{ "op": "add", "path": "/data", "value": { "asked": "yes" } }]);
+            (request["name"] == PROBE && request["operation"] != "DELETE").then_some(patch)
+        };
+        self.lock().change = Some(Box::new(move |request| probe(request).or_else(|| rule(request))));
+        self.register(Sort::Mutating);
+        self.wait_until_asked(space, |answer| answer.body.contains("\"asked\""));
     }
 
     /// From now on refuses the requests for which `rule` has a reason.
     pub fn refuse(&self, rule: impl Fn(&Value) -> Option<String> + Send + 'static) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.rule = Some(Box::new(rule));
+        let mut state = self.lock();
+        state.refuse = Some(Box::new(rule));
         state.refused.clear();
     }
 
-    /// From now on lets everything pass.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on refuses nothing.
     pub fn refuse_nothing(&self) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        *state = State::default();
+        let mut state = self.lock();
+        state.refuse = None;
+        state.refused.clear();
     }
 
     /// What it refused since the last rule, each as `OPERATION KIND NAME`.
     pub fn refused(&self) -> Vec<String> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.refused.clone()
+        self.lock().refused.clone()
     }
 }
 
 impl Drop for Webhook<'_> {
     fn drop(&mut self) {
         // Registered and not there, it would refuse everything, the namespace's end included.
-        let _ = self
-            .cluster
-            .call("DELETE", &format!("{CONFIGURATIONS}/{}", self.name), None);
+        for sort in [Sort::Validating, Sort::Mutating] {
+            let path = format!("{}/{}", sort.list(), self.name());
+            let _ = self.cluster.call("DELETE", &path, None);
+        }
         self.stop.cancel();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -174,24 +212,25 @@ async fn review(
     request: Request<Incoming>,
     state: Arc<Mutex<State>>,
 ) -> Result<Response<Full<Bytes>>, hyper::Error> {
+    let mutating = request.uri().path().ends_with("Mutating");
     let body = request.into_body().collect().await?.to_bytes();
     let asked: Value = serde_json::from_slice(&body).expect("the API server sends JSON");
     let asked = &asked["request"];
     let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-    let reason = match &state.rule {
-        Some(rule) if asked["dryRun"] != true => rule(asked),
-        _ => None,
-    };
-    let mut answer = json!({ "uid": asked["uid"], "allowed": reason.is_none() });
-    if let Some(reason) = reason {
+    let mut answer = json!({ "uid": asked["uid"], "allowed": true });
+    if mutating {
+        if let Some(patch) = state.change.as_ref().and_then(|rule| rule(asked)) {
+            answer["patchType"] = json!("JSONPatch");
+            answer["patch"] = json!(base64::engine::general_purpose::STANDARD.encode(patch.to_string()));
+        }
+    } else if asked["dryRun"] != true
+        && let Some(reason) = state.refuse.as_ref().and_then(|rule| rule(asked))
+    {
+        answer["allowed"] = json!(false);
         answer["status"] = json!({ "code": 403, "message": reason });
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        state.refused.push(format!(
-            "{} {} {}",
-            text(&asked["operation"]),
-            text(&asked["kind"]["kind"]),
-            text(&asked["name"])
-        ));
+        let text = |name: &str| asked.pointer(name).and_then(Value::as_str).unwrap_or_default();
+        let told = format!("{} {} {}", text("/operation"), text("/kind/kind"), text("/name"));
+        state.refused.push(told);
     }
     let review =
         json!({ "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": answer });
