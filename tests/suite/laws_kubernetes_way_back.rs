@@ -273,7 +273,7 @@ fn rollback_target_gone_freezes() {
     cluster.wait_for(&format!("/apis/{group}/v1"), PATIENCE, |_| true);
     let part = |version: &str| {
         format!(
-            "apiVersion: {group}/{version}\nkind: Part\nmetadata: {{ name: one }}\nspec: {{ size: 3 }}\n---\n"
+            "apiVersion: {group}/{version}\nkind: Part\nmetadata: {{ name: one, annotations: {{ driftless.dev/health: ignore }} }}\nspec: {{ size: 3 }}\n---\n"
         )
     };
     scene.commit(&(web("web:1", "") + &config("settings", "1") + &part("v1")));
@@ -306,6 +306,61 @@ fn rollback_target_gone_freezes() {
     scene.proxy.assert_read_only();
     scene.commit(&(web("web:2", "") + &config("settings", "2") + &part("v2")));
     drop(scene.apply().success());
+}
+
+/// Objects may be stored in the failed release's version by now: its definition stays, on the way back and while it is held.
+#[test]
+fn stored_versions_are_never_taken_back() {
+    let scene = KubeScene::new("stored", "");
+    let group = format!("{}.example.com", scene.app);
+    let path = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/parts.{group}");
+    let _gone_at_the_end = Gone(&path);
+    let release = |image: &str, newest: &str| {
+        let version = |name: &str| {
+            format!(
+                "  - {{ name: {name}, served: true, storage: {}, schema: {{ openAPIV3Schema: {{ type: object, x-kubernetes-preserve-unknown-fields: true }} }} }}\n",
+                name == newest
+            )
+        };
+        // Both are in both releases: the API server itself would let the old one back.
+        let versions = version("v1") + &version("v2");
+        format!(
+            "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {{ name: parts.{group} }}\nspec:\n  group: {group}\n  \
+             scope: Namespaced\n  names: {{ plural: parts, singular: part, kind: Part }}\n  versions:\n{versions}---\n\
+             apiVersion: {group}/{newest}\nkind: Part\nmetadata: {{ name: one, annotations: {{ driftless.dev/health: ignore }} }}\nspec: {{ made: {newest} }}\n---\n"
+        ) + &web(image, "")
+    };
+    scene.commit(&release("web:1", "v1"));
+    drop(scene.apply().success());
+    scene.commit(&release("web:crash", "v2"));
+    drop(scene.apply().code(7).says("rolled back"));
+    let storage = || {
+        let live = scene.space.cluster().get(&path).expect("it is there");
+        let versions = live["spec"]["versions"].as_array().cloned().unwrap_or_default();
+        let stored = versions.iter().find(|one| one["storage"] == true);
+        stored.map(|one| one["name"].clone())
+    };
+    let part = || {
+        let live = scene.space.get(&format!("{group}/v1/parts/one"));
+        live.expect("it is there")["spec"]["made"].clone()
+    };
+    assert_eq!((storage(), part()), (Some(json!("v2")), json!("v1")));
+    assert_eq!(
+        (scene.image().as_str(), scene.story().0.phase),
+        ("web:1", Phase::Held)
+    );
+    // That is how it stays: no drift, and nothing to heal.
+    scene.proxy.clear();
+    drop(scene.apply().code(9));
+    drop(scene.run(&["drift"]).success());
+    scene.proxy.assert_read_only();
+    // Nor when Git goes back itself.
+    scene.commit(&release("web:1", "v1"));
+    drop(scene.apply().success());
+    assert_eq!(storage(), Some(json!("v2")));
+    scene.commit(&release("web:2", "v2"));
+    drop(scene.apply().success());
+    assert_eq!((storage(), part()), (Some(json!("v2")), json!("v2")));
 }
 
 /// What lies outside of namespaces, gone with the value.

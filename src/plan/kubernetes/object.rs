@@ -90,13 +90,15 @@ fn is_job(key: &ObjectKey) -> bool {
     &*key.kind == "Job" && &*key.group == "batch"
 }
 
-/// Whether the last run under a job's name was that of a later release than the one that is settled on: one that was rolled
-/// back. Healing runs the settled release's job no second time.
-fn ran_later(scene: &Scene<'_>, wanted: &Wanted, owned: Option<&OwnedObject>) -> bool {
+/// Whether what was last sent under a name was a later release's than the one that is settled on: one that was rolled back.
+/// Healing runs the settled release's job no second time, and takes no definition back.
+fn sent_later(scene: &Scene<'_>, wanted: &Wanted, owned: Option<&OwnedObject>) -> bool {
     // What a rebuilt inventory lists was sent by nobody knows which release.
     let known = owned.filter(|_| !scene.new && !scene.inventory.rebuilt);
     known.is_some_and(|owned| owned.sent != fields::digest(&wanted.body.0))
 }
+
+const DEFINED_LATER: &str = "definitions are never rolled back: objects may be stored in the new version";
 
 const RAN_LATER: &str = "the job of the release that was rolled back ran last; jobs are never run again";
 
@@ -123,7 +125,7 @@ fn absent(
                 owned.cloned(),
             ));
         }
-        if ran_later(scene, wanted, owned) {
+        if sent_later(scene, wanted, owned) {
             return Ok(kept(scene, key, Some(RAN_LATER), owned.cloned()));
         }
     }
@@ -209,12 +211,7 @@ fn present(
         ));
     }
     if scene.rolling_back() && is_definition(key) {
-        return Ok(kept(
-            scene,
-            key,
-            Some("definitions are never rolled back: stored objects may need the new version"),
-            owned.cloned(),
-        ));
+        return Ok(kept(scene, key, Some(DEFINED_LATER), owned.cloned()));
     }
     let hook = scene.manifest(key).and_then(|manifest| manifest.hook).is_some();
     if hook && is_job(key) && scene.new {
@@ -226,8 +223,11 @@ fn present(
             "a hook runs once for each release",
         ));
     }
-    if is_job(key) && live.belongs == Belongs::Ours && ran_later(scene, wanted, owned) {
+    if is_job(key) && live.belongs == Belongs::Ours && sent_later(scene, wanted, owned) {
         return Ok(kept(scene, key, Some(RAN_LATER), owned.cloned()));
+    }
+    if is_definition(key) && live.belongs == Belongs::Ours && sent_later(scene, wanted, owned) {
+        return Ok(kept(scene, key, Some(DEFINED_LATER), owned.cloned()));
     }
     match &wanted.dry {
         Some(DryRun::Refused(refusal)) => return Err(refused(scene, key, refusal)),
