@@ -1,19 +1,23 @@
 //! `driftless logs`: what the containers of an app print.
 
+use std::collections::BTreeMap;
+use std::future::Future;
 use std::time::Duration;
 
 use clap::Args as ClapArgs;
-
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 
 use super::Context;
+use super::args::duration;
 use super::error::CommandError;
 use super::session::{Access, Session, block_on};
 use super::style;
 use crate::clock::{Clock as _, SystemClock};
 use crate::engine::{Turn, look};
-use crate::health::kubernetes::fields::{controlled_by, list, name, namespace, text, uid};
+use crate::live::LiveError;
 use crate::live::docker::logs::{Line, LogAsk};
+use crate::live::kubernetes::logs::{LogAsk as PodLogAsk, Told};
 use crate::live::kubernetes::world::{Observed as Cluster, PodContainer};
 use crate::live::ownership::{NEXT, PARKED};
 use crate::live::world::{Container, Owner};
@@ -22,9 +26,6 @@ use crate::render::Desired;
 use crate::report::Exit;
 use crate::report::text::{Role, visible};
 use crate::secret::Mask;
-use serde_json::Value;
-
-use super::args::duration;
 
 /// Prints what the containers of an app or of one service write
 #[derive(Debug, ClapArgs)]
@@ -54,6 +55,18 @@ driftless logs web/api --tail 20 --since 10m";
 /// The colours of services, in turn.
 const COLORS: &[Role] = &[Role::Name, Role::Good, Role::Change, Role::Strong, Role::Add];
 
+/// Kinds whose pods have logs.
+const PRINTING: &[&str] = &[
+    "Deployment",
+    "StatefulSet",
+    "DaemonSet",
+    "ReplicaSet",
+    "ReplicationController",
+    "Job",
+    "CronJob",
+    "Pod",
+];
+
 /// The app and the service of `APP[/SERVICE]`.
 pub fn app_and_service(what: &str) -> (&str, Option<&str>) {
     match what.split_once('/') {
@@ -62,29 +75,46 @@ pub fn app_and_service(what: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// A service of an app by its name.
-pub fn service_of(desired: &Desired, name: &str) -> Result<ServiceName, CommandError> {
+/// A service of an app by its name; on a cluster one of these kinds.
+pub fn service_of(desired: &Desired, kinds: &[&str], name: &str) -> Result<ServiceName, CommandError> {
     if let Some(bundle) = &desired.bundle {
         // `Deployment/web`, or `web` where only one workload is called so.
-        let named = |key: &ObjectKey| name == format!("{}/{}", key.kind, key.name) || *name == *key.name;
-        let namespace = bundle.namespace.as_deref().unwrap_or_default();
-        let workloads = bundle
+        let full = |key: &ObjectKey| format!("{}/{}", key.kind, key.name);
+        let workloads: Vec<&ObjectKey> = bundle
             .objects
             .iter()
-            .filter(|one| WORKLOADS.contains(&&*one.key.kind));
-        let mut found = workloads.clone().filter(|one| named(&one.key));
-        if let (Some(only), None) = (found.next(), found.next()) {
-            return Ok(ServiceName::of_object(&only.key, namespace));
-        }
-        let names: Vec<String> = workloads
-            .map(|one| format!("{}/{}", one.key.kind, one.key.name))
+            .map(|one| &one.key)
+            .filter(|key| kinds.contains(&&*key.kind))
             .collect();
-        let what = format!("workload of `{}`", desired.key.app);
-        return Err(CommandError::unknown(
-            &what,
-            name,
-            names.iter().map(String::as_str),
-        ));
+        let named = workloads
+            .iter()
+            .filter(|key| full(key) == name || *name == *key.name);
+        return match named.copied().collect::<Vec<_>>().as_slice() {
+            [only] => {
+                let namespace = bundle.namespace.as_deref().unwrap_or_default();
+                Ok(ServiceName::of_object(only, namespace))
+            }
+            [] => {
+                let what = format!("workload of `{}`", desired.key.app);
+                let known: Vec<String> = match name.contains('/') {
+                    true => workloads.iter().map(|key| full(key)).collect(),
+                    false => workloads.iter().map(|key| key.name.to_string()).collect(),
+                };
+                Err(CommandError::unknown(
+                    &what,
+                    name,
+                    known.iter().map(String::as_str),
+                ))
+            }
+            several => {
+                let names: Vec<String> = several.iter().map(|key| full(key)).collect();
+                let what = format!(
+                    "`{name}` is the name of several workloads of `{}`",
+                    desired.key.app
+                );
+                Err(CommandError::new(Exit::Usage, what).hint(format!("name one: {}", names.join(", "))))
+            }
+        };
     }
     let services = &desired.project.services;
     let found = services.keys().find(|service| service.as_str() == name).cloned();
@@ -115,7 +145,9 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit, CommandError> {
             .unwrap_or_default();
         let mask = turn.desired.mask.union(&running);
         if let Some(cluster) = &looked.observed.cluster {
-            let service = service.map(|name| service_of(&turn.desired, name)).transpose()?;
+            let service = service
+                .map(|name| service_of(&turn.desired, PRINTING, name))
+                .transpose()?;
             return pods(args, context, &turn, cluster, service.as_ref(), &mask).await;
         }
         let target = session.engine(&subject.app).await?;
@@ -123,7 +155,7 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit, CommandError> {
             Some(name) if looked.observed.containers.iter().any(|one| one.service == name) => {
                 Some(name.to_owned())
             }
-            Some(name) => Some(service_of(&turn.desired, name)?.to_string()),
+            Some(name) => Some(service_of(&turn.desired, PRINTING, name)?.to_string()),
             None => None,
         };
         let shown: Vec<&Container> = looked
@@ -156,121 +188,157 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit, CommandError> {
             .iter()
             .map(|one| format!("{}-{}", one.service, one.index))
             .collect();
-        let width = names.iter().map(String::len).max().unwrap_or(0);
-        let color = context.output.color();
+        let mut heads = Heads::new(context);
+        names.iter().for_each(|name| heads.add(name));
         // What follows comes as it comes; without it, one container after the other, each whole.
-        let (send, mut lines) = tokio::sync::mpsc::unbounded_channel();
-        let gone = CancellationToken::new();
-        let reading =
-            futures_util::future::join_all(shown.iter().zip(&names).enumerate().map(|(at, (one, name))| {
-                let send = send.clone();
-                let head = style::word(COLORS[at % COLORS.len()], &format!("{name:width$} | "), color);
-                let (target, mask, ask) = (&target, &mask, &ask);
-                async move {
-                    let each =
-                        |line: Line| drop(send.send(format!("{head}{}\n", visible(&mask.clean(&line.text)))));
-                    target.follow_logs(&one.id, ask, each).await
-                }
-            }));
+        let (send, said) = unbounded_channel();
+        let reading = futures_util::future::join_all(shown.iter().zip(&names).map(|(one, name)| {
+            let send = send.clone();
+            let head = heads.of(name);
+            let (target, mask, ask) = (&target, &mask, &ask);
+            async move {
+                let each = |line: Line| {
+                    let line = format!("{head}{}\n", visible(&mask.clean(&line.text)));
+                    drop(send.send(Said::Line(line)));
+                };
+                target.follow_logs(&one.id, ask, each).await
+            }
+        }));
         drop(send);
-        let read = async {
-            tokio::select! {
-                // Safe to cancel: whoever read standard output went away and wants no more lines.
-                ended = reading => ended.into_iter().find_map(Result::err),
-                () = gone.cancelled() => None,
-            }
-        };
-        let print = async {
-            while let Some(line) = lines.recv().await {
-                context.output.result(&line);
-                if context.output.closed() {
-                    gone.cancel();
-                    return;
-                }
-            }
-        };
-        let (failed, ()) = tokio::join!(read, print);
-        match failed {
-            Some(error) => Err(error.into()),
-            None => Ok(Exit::Done),
-        }
+        let reading = async { reading.await.into_iter().collect::<Result<(), LiveError>>() };
+        print(reading, said, context).await
     })
 }
 
-/// Kinds that have pods.
-const WORKLOADS: &[&str] = &[
-    "Deployment",
-    "StatefulSet",
-    "DaemonSet",
-    "ReplicaSet",
-    "Job",
-    "Pod",
-];
+/// What is printed.
+enum Said {
+    Line(String),
+    Note(String),
+}
 
-/// The logs of the pods of an app on a cluster, one container after the other.
+/// Prints what is said while `reading` goes on. Whoever closes standard output ends it.
+async fn print(
+    reading: impl Future<Output = Result<(), LiveError>>,
+    mut said: UnboundedReceiver<Said>,
+    context: &Context,
+) -> Result<Exit, CommandError> {
+    let gone = CancellationToken::new();
+    let read = async {
+        tokio::select! {
+            // Safe to cancel: whoever read standard output went away and wants no more lines.
+            ended = reading => ended,
+            () = gone.cancelled() => Ok(()),
+        }
+    };
+    let print = async {
+        while let Some(said) = said.recv().await {
+            match said {
+                Said::Line(line) => context.output.result(&line),
+                Said::Note(note) => context.output.note(&note),
+            }
+            if context.output.closed() {
+                gone.cancel();
+                return;
+            }
+        }
+    };
+    let (read, ()) = tokio::join!(read, print);
+    read?;
+    Ok(Exit::Done)
+}
+
+/// The names before the lines: aligned, each in a colour of its own.
+struct Heads {
+    color: bool,
+    width: usize,
+    known: BTreeMap<String, Role>,
+}
+
+impl Heads {
+    fn new(context: &Context) -> Self {
+        Self {
+            color: context.output.color(),
+            width: 0,
+            known: BTreeMap::new(),
+        }
+    }
+
+    fn add(&mut self, name: &str) {
+        self.width = self.width.max(name.len());
+        let next = COLORS[self.known.len() % COLORS.len()];
+        self.known.entry(name.to_owned()).or_insert(next);
+    }
+
+    fn of(&self, name: &str) -> String {
+        let role = self.known.get(name).copied().unwrap_or(Role::Plain);
+        style::word(role, &format!("{name:width$} | ", width = self.width), self.color)
+    }
+}
+
+/// The logs of the pods of an app on a cluster.
 async fn pods(
     args: &Args,
-    context: &mut Context,
+    context: &Context,
     turn: &Turn,
     observed: &Cluster,
     service: Option<&ServiceName>,
     mask: &Mask,
 ) -> Result<Exit, CommandError> {
-    if args.follow || args.since.is_some() || args.timestamps {
-        return Err(CommandError::new(
-            Exit::Usage,
-            "--follow, --since and --timestamps work on Docker engines only, so far",
-        )
-        .hint("kubectl logs -f --selector …"));
-    }
+    // What runs may still be what Git no longer wants.
     let keys: Vec<ObjectKey> = observed
         .wanted
         .keys()
-        .filter(|key| WORKLOADS.contains(&&*key.kind))
+        .chain(observed.others.keys())
         .filter(|key| {
             let own = ServiceName::of_object(key, &observed.namespace);
             service.is_none_or(|name| *name == own || name.as_str() == key.to_string())
         })
         .cloned()
         .collect();
-    let cluster = turn.target.cluster()?;
-    let around = cluster.surroundings(&keys).await?;
-    let owners: Vec<&Value> = around.objects.values().flatten().collect();
-    let revisions: Vec<&Value> = around
-        .revisions
-        .iter()
-        .filter(|revision| owners.iter().any(|owner| controlled_by(revision, owner)))
-        .collect();
-    let mut shown = 0;
-    for pod in &around.pods {
-        let of_app = owners
-            .iter()
-            .chain(&revisions)
-            .any(|owner| controlled_by(pod, owner) || uid(pod) == uid(owner));
-        if !of_app {
-            continue;
-        }
-        for container in list(pod, "/spec/containers") {
-            let at = PodContainer {
-                namespace: namespace(pod).to_owned(),
-                pod: name(pod).to_owned(),
-                container: Some(text(container, "/name").to_owned()),
-                previous: false,
-            };
-            shown += 1;
-            for line in cluster.logs(&at, args.tail).await? {
-                let head = format!("{}/{} | ", at.pod, text(container, "/name"));
-                context
-                    .output
-                    .result(&format!("{head}{}\n", visible(&mask.clean(&line))));
-                if context.output.closed() {
-                    return Ok(Exit::Done);
+    let ask = PodLogAsk {
+        tail: args.tail,
+        since: args.since,
+        follow: args.follow,
+    };
+    let mut heads = Heads::new(context);
+    let (send, said) = unbounded_channel();
+    let reading = async move {
+        let mut tell = |told: Told<'_>| {
+            let said = match told {
+                Told::Found(one) => {
+                    heads.add(&shown(one));
+                    return;
                 }
-            }
-        }
+                Told::Listed if !heads.known.is_empty() => return,
+                Told::Listed if args.follow => {
+                    Said::Note(format!("{} has no pod now; waiting for one", args.what))
+                }
+                Told::Listed => Said::Note(format!("{} has no pod now", args.what)),
+                Told::Line { of, at, text } => {
+                    let at = if args.timestamps && !at.is_empty() {
+                        format!("{at} ")
+                    } else {
+                        String::new()
+                    };
+                    let text = visible(&mask.clean(text));
+                    Said::Line(format!("{}{at}{text}\n", heads.of(&shown(of))))
+                }
+                Told::Note { of: Some(of), text } => {
+                    Said::Note(format!("{}: {}", shown(of), visible(&mask.clean(&text))))
+                }
+                Told::Note { of: None, text } => Said::Note(visible(&mask.clean(&text))),
+            };
+            drop(send.send(said));
+        };
+        turn.target.cluster()?.pod_logs(&keys, &ask, &mut tell).await
+    };
+    print(reading, said, context).await
+}
+
+/// A container as it is shown: `web-7d4b9c-x2x5l/main`.
+fn shown(one: &PodContainer) -> String {
+    match &one.container {
+        Some(container) => format!("{}/{container}", one.pod),
+        None => one.pod.clone(),
     }
-    if shown == 0 {
-        context.output.note(&format!("{} has no pod now", args.what));
-    }
-    Ok(Exit::Done)
 }

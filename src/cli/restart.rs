@@ -17,6 +17,9 @@ pub struct Args {
     pub what: String,
 }
 
+/// Kinds of a cluster that can be restarted.
+const WORKLOADS: &[&str] = &["Deployment", "StatefulSet", "DaemonSet"];
+
 pub const EXAMPLES: &str = "\
 driftless restart web/api
 driftless restart web";
@@ -31,7 +34,7 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit, CommandError> {
             .turn_for(&subject, "restart", session.options(&subject.app, None, false))
             .await?;
         let services = match service {
-            Some(name) => vec![service_of(&turn.desired, name)?],
+            Some(name) => vec![service_of(&turn.desired, WORKLOADS, name)?],
             None => Vec::new(),
         };
         super::signals::drain(&session.stop, context);

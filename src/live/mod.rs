@@ -4,6 +4,7 @@
 //! call; what can't be read is an error or *unknown*, never empty. Must not: decide.
 
 pub mod error;
+mod lines;
 pub mod stirred;
 pub mod docker;
 pub mod kubernetes;

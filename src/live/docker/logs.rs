@@ -11,13 +11,11 @@ use http_body_util::BodyExt as _;
 use super::client::{Client, READ_DEADLINE, path};
 use crate::clock::Timestamp;
 use crate::live::error::{LiveError, Problem};
+use crate::live::lines;
 use crate::live::world::ContainerId;
 
 /// What is kept of a container's last words.
 const TAIL_BYTES: usize = 64 << 10;
-
-/// A longer line is cut into pieces.
-const LINE_MAX: usize = 16 << 10;
 
 /// Where a line was printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -121,8 +119,8 @@ pub(super) fn seconds(at: Timestamp) -> String {
 struct Lines {
     /// Bytes before the next whole frame.
     pending: Vec<u8>,
-    /// Begun lines, by stream.
-    begun: [Vec<u8>; 2],
+    /// By stream.
+    of: [lines::Lines; 2],
     framing: Framing,
 }
 
@@ -166,15 +164,7 @@ impl Lines {
     }
 
     fn print(&mut self, stream: Stream, content: &[u8], each: &mut impl FnMut(Line)) {
-        let begun = &mut self.begun[usize::from(stream == Stream::Err)];
-        let mut pieces = content.split(|byte| *byte == b'\n').peekable();
-        while let Some(piece) = pieces.next() {
-            begun.extend_from_slice(piece);
-            if pieces.peek().is_some() || begun.len() > LINE_MAX {
-                let text = std::mem::take(begun);
-                each(line(stream, &text));
-            }
-        }
+        self.of[usize::from(stream == Stream::Err)].take(content, |text| each(Line { stream, text }));
     }
 
     fn finish(mut self, each: &mut impl FnMut(Line)) {
@@ -183,19 +173,11 @@ impl Lines {
             // Less than a header: a terminal's last few characters.
             self.print(Stream::Out, &pending, each);
         }
-        for (stream, text) in [Stream::Out, Stream::Err].into_iter().zip(self.begun) {
-            if !text.is_empty() {
-                each(line(stream, &text));
+        for (stream, lines) in [Stream::Out, Stream::Err].into_iter().zip(self.of) {
+            if let Some(text) = lines.finish() {
+                each(Line { stream, text });
             }
         }
-    }
-}
-
-fn line(stream: Stream, bytes: &[u8]) -> Line {
-    let text = String::from_utf8_lossy(bytes);
-    Line {
-        stream,
-        text: text.trim_end_matches('\r').to_owned(),
     }
 }
 

@@ -12,7 +12,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
-use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
+use http_body_util::BodyExt as _;
 use kube::client::Body as HttpBody;
 use kube::core::WatchEvent;
 use serde_json::Value;
@@ -196,6 +197,21 @@ impl Api {
         accept: Option<&str>,
         body: Option<&Value>,
     ) -> Result<(Bytes, Vec<String>), LiveError> {
+        let (headers, bytes) = self.whole(call, method, path, content_type, accept, body).await?;
+        let warnings = texts(&headers, "warning").map(warning).collect();
+        Ok((bytes, warnings))
+    }
+
+    /// The same with the answer's headers.
+    pub async fn whole(
+        &self,
+        call: &str,
+        method: Method,
+        path: &str,
+        content_type: Option<&str>,
+        accept: Option<&str>,
+        body: Option<&Value>,
+    ) -> Result<(HeaderMap, Bytes), LiveError> {
         let until = Instant::now() + self.deadline;
         // A change that the server would still be making after we gave it up is ended by the server itself.
         let bounded = (method != Method::GET && self.deadline < DEADLINE).then(|| {
@@ -229,23 +245,15 @@ impl Api {
                 .map_err(|error| self.failed(call, &error))?;
             let (head, answer) = answer.into_parts();
             let status = head.status;
-            let texts = |name: &str| {
-                head.headers
-                    .get_all(name)
-                    .iter()
-                    .filter_map(|value| value.to_str().ok())
-                    .collect::<Vec<_>>()
-            };
-            let warnings = texts("warning").into_iter().map(warning).collect();
-            let retry_after = texts("retry-after")
-                .first()
+            let retry_after = texts(&head.headers, "retry-after")
+                .next()
                 .and_then(|text| text.parse::<u64>().ok());
             let bytes = timeout_at(until, answer.collect_bytes())
                 .await
                 .map_err(|_| late())?
                 .map_err(|error| LiveError::caused(call, Problem::Cut, &error))?;
             if status.is_success() {
-                return Ok((bytes, warnings));
+                return Ok((head.headers, bytes));
             }
             // The server did nothing: with the new token it is the same call.
             if status == StatusCode::UNAUTHORIZED && Instant::now() < until && self.renewed(token.as_ref()) {
@@ -333,7 +341,7 @@ impl Api {
         let problem = if has(&["certificate", "invalidcertificate", "unknownissuer", "tls"]) {
             // A certificate that was renewed in its file is read by the next connection.
             self.refused.store(true, Ordering::Relaxed);
-            Problem::Tls { address }
+            Problem::ApiTls { address }
         } else if has(&[
             "connection refused",
             "dns",
@@ -343,7 +351,7 @@ impl Api {
             "connecttimeout",
             "connect error",
         ]) {
-            Problem::Unreachable { address }
+            Problem::ApiUnreachable { address }
         } else if has(&["auth", "exec"]) {
             Problem::Kubeconfig {
                 message: format!("no credentials for {address}: {error}"),
@@ -377,6 +385,45 @@ impl Api {
         Ok(events
             .map(move |event| event.map_err(|error| api.watch_failed(&call, error)))
             .boxed())
+    }
+
+    /// The body of `GET path` as it comes, until the server ends it or the caller drops it. It takes no slot, and only its begin
+    /// has a deadline.
+    pub async fn stream(
+        &self,
+        call: &str,
+        path: &str,
+    ) -> Result<BoxStream<'static, Result<Bytes, LiveError>>, LiveError> {
+        let after = self.deadline;
+        let late = || LiveError::new(call, Problem::Deadline { after });
+        loop {
+            let until = Instant::now() + after;
+            let (request, token) = self.request(call, Method::GET, path)?;
+            let request = request
+                .header(http::header::ACCEPT, "text/plain, application/json")
+                .header(http::header::ACCEPT_ENCODING, "identity")
+                .body(HttpBody::empty())
+                .map_err(|error| LiveError::caused(call, Problem::BadRequest, &error))?;
+            let answer = timeout_at(until, self.client.send(request))
+                .await
+                .map_err(|_| late())?
+                .map_err(|error| self.failed(call, &error))?;
+            let (head, body) = answer.into_parts();
+            if head.status.is_success() {
+                let call = call.to_owned();
+                return Ok(body
+                    .into_data_stream()
+                    .map(move |data| data.map_err(|error| LiveError::caused(&call, Problem::Cut, &error)))
+                    .boxed());
+            }
+            let bytes = timeout_at(until, body.collect_bytes())
+                .await
+                .map_err(|_| late())?
+                .map_err(|error| LiveError::caused(call, Problem::Cut, &error))?;
+            if head.status != StatusCode::UNAUTHORIZED || !self.renewed(token.as_ref()) {
+                return Err(self.refused(call, head.status, None, &bytes));
+            }
+        }
     }
 
     fn watch_failed(&self, call: &str, error: kube::Error) -> LiveError {
@@ -555,6 +602,11 @@ pub fn refusal(answer: &Value, status: u16, retry_after: Option<u64>) -> Refusal
 /// Whether the object is not there.
 pub fn is_not_found(error: &LiveError) -> bool {
     matches!(&error.problem, Problem::Api(refusal) if refusal.status == 404)
+}
+
+fn texts<'h>(headers: &'h HeaderMap, name: &str) -> impl Iterator<Item = &'h str> {
+    let all = headers.get_all(name).into_iter();
+    all.filter_map(|value| value.to_str().ok())
 }
 
 /// `299 - "text"` → `text`.

@@ -17,6 +17,7 @@ pub mod client;
 mod observe;
 mod execute;
 mod surroundings;
+pub mod logs;
 mod shelf;
 pub mod feeds;
 pub mod target;

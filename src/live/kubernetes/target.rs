@@ -14,9 +14,10 @@ use super::client::Api;
 use super::config::{ClusterSpec, resolve};
 use super::feeds::{Feeds, Watching};
 use super::lease::{Keeper, Leases};
+use super::logs::{LogAsk, Told};
 use super::op::Op;
 use super::world::{Ask, Cluster, ClusterFacts, Observed, OwnedObject, PodContainer, Receipt, Surroundings};
-use super::{execute, observe, surroundings};
+use super::{execute, logs, observe, surroundings};
 use crate::expand::{Capabilities, minor_version};
 use crate::live::{LiveError, Problem};
 use crate::names::{ObjectKey, TargetId};
@@ -282,6 +283,19 @@ impl Cluster for KubernetesTarget {
             .lines()
             .map(str::to_owned)
             .collect())
+    }
+
+    async fn pod_logs(
+        &self,
+        owners: &[ObjectKey],
+        ask: &LogAsk,
+        tell: &mut (dyn for<'t> FnMut(Told<'t>) + Send),
+    ) -> Result<(), LiveError> {
+        if ask.follow {
+            logs::follow(&self.seat.api, owners, ask, tell).await
+        } else {
+            logs::read(&self.seat.api, owners, ask, tell).await
+        }
     }
 
     async fn probe(&self, namespace: &str, service: &str, port: u16, path: &str) -> Result<u16, String> {

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::fields::Manager;
 use super::lease::Keeper;
+use super::logs::{LogAsk, Told};
 use super::op::Op;
 use crate::clock::Timestamp;
 use crate::expand::Capabilities;
@@ -47,6 +48,14 @@ pub trait Cluster: Send + Sync {
     async fn surroundings(&self, keys: &[ObjectKey]) -> Result<Surroundings, LiveError>;
     /// The last `tail` lines that a container of a pod printed, oldest first; of the one before it with `previous`.
     async fn logs(&self, container: &PodContainer, tail: usize) -> Result<Vec<String>, LiveError>;
+    /// Tells what the containers of pods print whose controllers, or who themselves, are among `owners`; it returns when all is
+    /// told, never when it is followed.
+    async fn pod_logs(
+        &self,
+        owners: &[ObjectKey],
+        ask: &LogAsk,
+        tell: &mut (dyn for<'t> FnMut(Told<'t>) + Send),
+    ) -> Result<(), LiveError>;
     /// `GET path` of a service's port through the API server's proxy, for an app's HTTP probe: the status, or why there is
     /// none as text.
     async fn probe(&self, namespace: &str, service: &str, port: u16, path: &str) -> Result<u16, String>;
@@ -254,7 +263,7 @@ impl fmt::Debug for Surroundings {
 }
 
 /// A container of a pod, for its log.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PodContainer {
     pub namespace: String,
     pub pod: String,

@@ -85,6 +85,11 @@ impl ApiCall {
             && !self.resource.contains(".authentication.k8s.io")
     }
 
+    /// Whether its answer goes on: a watch, or a log that is followed.
+    pub fn is_stream(&self) -> bool {
+        self.watch || (self.resource == "pods/log" && self.path.contains("follow=true"))
+    }
+
     /// Verb and resource: `apply deployments.apps`.
     pub fn kind(&self) -> String {
         format!("{} {}", self.verb, self.resource)

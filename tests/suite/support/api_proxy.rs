@@ -222,7 +222,7 @@ impl ApiProxy {
         assert!(sent.is_empty(), "calls were sent: {sent:#?}");
     }
 
-    /// How many watches are open now.
+    /// How many watches and followed logs are open now.
     pub fn open_watches(&self) -> usize {
         lock(&self.state).open_watches
     }
@@ -271,7 +271,7 @@ impl ApiProxy {
         gate
     }
 
-    /// Breaks the connections of all watches that are open now.
+    /// Breaks the connections of all watches and followed logs that are open now.
     pub fn cut_watches(&self) {
         let mut state = lock(&self.state);
         std::mem::take(&mut state.cut).cancel();
@@ -408,7 +408,7 @@ async fn pass(
             }
         });
     }
-    if call.watch && response.status().is_success() {
+    if call.is_stream() && response.status().is_success() {
         return Ok(response.map(|body| Watch::new(body, &state, fault).boxed()));
     }
     Ok(response.map(|body| body.map_err(Broken::from).boxed()))
@@ -485,7 +485,7 @@ fn refusal(code: u16, retry_after: Option<u32>) -> Response<Body> {
     response
 }
 
-/// The stream of a watch: one line per event. Passes chunks on as they come.
+/// The stream of a watch, one line per event, or of a followed log. Passes chunks on as they come.
 struct Watch {
     inner: Incoming,
     state: Shared,
