@@ -119,7 +119,7 @@ fn answer(standing: &Standing, state: &AppState) -> Answer {
         Sync::Unknown => Answer {
             what: format!("live state can't be read: {}", of(&standing.error)),
             since: state.last_error.as_ref().map(|one| one.since),
-            next: vec!["driftless doctor     checks the way to the engine".to_owned()],
+            next: vec!["driftless doctor     checks the way to the target".to_owned()],
             gate: false,
         },
         Sync::Gone => to(

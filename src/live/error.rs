@@ -132,7 +132,7 @@ pub enum Problem {
         after: Duration,
     },
     /// The connection broke during a call. What was asked may have happened.
-    #[error("the connection to the engine was cut")]
+    #[error("the connection was cut")]
     Cut,
     /// An answer that cannot be understood.
     #[error("the engine's answer cannot be read")]
@@ -224,6 +224,18 @@ pub enum Problem {
     /// A request that we built wrongly.
     #[error("the request could not be built")]
     BadRequest,
+    /// Nobody accepts the connection at an API server's address, or it cannot be reached or resolved.
+    #[error("cannot connect to {address}")]
+    ApiUnreachable {
+        /// The server's address.
+        address: String,
+    },
+    /// TLS could not be agreed on with an API server.
+    #[error("no trusted TLS connection to {address}")]
+    ApiTls {
+        /// The server's address.
+        address: String,
+    },
     /// The API server of a cluster refused a request.
     #[error("{}", .0.message)]
     Api(Box<Refusal>),
@@ -334,15 +346,16 @@ impl LiveError {
         use FailureKind::{Bug, NeedsCommit, NeedsOperator, Retry};
         match &self.problem {
             // An engine that restarts removes its socket for a moment, so its absence is not the end.
-            Problem::Absent { .. } | Problem::Unreachable { .. } => Retry,
+            Problem::Absent { .. } | Problem::Unreachable { .. } | Problem::ApiUnreachable { .. } => Retry,
             Problem::Deadline { .. } | Problem::Stalled { .. } | Problem::Cut | Problem::Unreadable => Retry,
             // Observed and gone, or busy with something else: the next run plans from what is there then.
             Problem::NotFound { .. } | Problem::Conflict { .. } | Problem::Engine { .. } => Retry,
             Problem::RegistryLimited { .. } | Problem::RegistryDown { .. } => Retry,
             Problem::LeaseHeld { .. } => Retry,
-            Problem::PermissionDenied { .. } | Problem::Tls { .. } | Problem::NotDocker { .. } => {
-                NeedsOperator
-            }
+            Problem::PermissionDenied { .. }
+            | Problem::Tls { .. }
+            | Problem::ApiTls { .. }
+            | Problem::NotDocker { .. } => NeedsOperator,
             Problem::EngineTooOld { .. } | Problem::EngineTooNew { .. } => NeedsOperator,
             Problem::NameTaken { .. } | Problem::PortTaken { .. } | Problem::DiskFull { .. } => NeedsOperator,
             Problem::RegistryDenied { .. } => NeedsOperator,
@@ -371,8 +384,8 @@ impl LiveError {
         match &self.problem {
             Problem::Absent { .. } => Code::ENGINE_ABSENT,
             Problem::PermissionDenied { .. } => Code::SOCKET_DENIED,
-            Problem::Unreachable { .. } => Code::ENGINE_UNREACHABLE,
-            Problem::Tls { .. } => Code::ENGINE_TLS,
+            Problem::Unreachable { .. } | Problem::ApiUnreachable { .. } => Code::ENGINE_UNREACHABLE,
+            Problem::Tls { .. } | Problem::ApiTls { .. } => Code::ENGINE_TLS,
             Problem::NotDocker { .. } => Code::NOT_AN_ENGINE,
             Problem::EngineTooOld { .. } => Code::ENGINE_TOO_OLD,
             Problem::EngineTooNew { .. } => Code::ENGINE_TOO_NEW,
@@ -426,8 +439,14 @@ impl LiveError {
                 }
                 None => "run as a user who may use this engine".into(),
             },
+            Problem::ApiUnreachable { .. } => {
+                "check that the cluster runs and that `server:` of the kubeconfig is right; `kubectl version` asks the same one".into()
+            }
             Problem::Unreachable { .. } => {
                 "check that the engine runs and that its host and port are right".into()
+            }
+            Problem::ApiTls { .. } => {
+                "check `certificate-authority` and the client's certificate in the kubeconfig, and that `server:` is the one they are for".into()
             }
             Problem::Tls { .. } => {
                 "check ca.pem, cert.pem and key.pem of this endpoint (DOCKER_CERT_PATH or the context's)"
@@ -466,6 +485,21 @@ impl LiveError {
                 "give the account that Driftless connects with the verb `impersonate` on serviceaccounts and groups"
                     .into()
             }
+            Problem::Api(refusal) if refusal.status == 401 => {
+                "the credentials of the kubeconfig are wrong or have expired: renew them (`kubectl auth whoami` uses the same ones)".into()
+            }
+            Problem::Api(refusal) if refusal.status == 403 && !refusal.by_admission() => {
+                "`driftless doctor` lists every right that is missing, and the rule that grants it".into()
+            }
+            Problem::Kubeconfig { .. } => {
+                "name another file with KUBECONFIG, or another context with --target k8s:CONTEXT".into()
+            }
+            Problem::ExecPlugin { .. } => {
+                "`exec: true` of the target in config.yaml allows it, or use a kubeconfig with a token or a certificate".into()
+            }
+            Problem::NotACluster { .. } => {
+                "check `server:` of the kubeconfig: a proxy or a login page may answer in its place".into()
+            }
             _ => return None,
         })
     }
@@ -489,7 +523,9 @@ impl LiveError {
             Problem::Absent { .. }
                 | Problem::PermissionDenied { .. }
                 | Problem::Unreachable { .. }
+                | Problem::ApiUnreachable { .. }
                 | Problem::Tls { .. }
+                | Problem::ApiTls { .. }
                 | Problem::NotDocker { .. }
                 | Problem::Deadline { .. }
                 | Problem::Cut

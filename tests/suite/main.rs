@@ -19,6 +19,7 @@ mod docker_target;
 mod docs;
 mod environment;
 mod guard;
+mod kubernetes_doctor;
 mod kubernetes_logs;
 mod laws_engine;
 mod laws_kubernetes;

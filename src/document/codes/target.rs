@@ -7,12 +7,13 @@ codes! {
     SOCKET_DENIED = 502, "socket-denied", "This user may not open the engine's socket",
         "The socket exists and the operating system refused access. Run as a member of the socket's group (usually `docker`) or\n\
          name an engine that this user may use, for example a rootless one. Access to the socket is as good as root.\n";
-    ENGINE_UNREACHABLE = 503, "engine-unreachable", "The engine's host cannot be reached",
+    ENGINE_UNREACHABLE = 503, "engine-unreachable", "The engine or the API server cannot be reached",
         "The host refuses the connection, does not answer, or its name cannot be resolved. Check that the engine runs and that\n\
-         host and port are right. Driftless tries again by itself.\n";
-    ENGINE_TLS = 504, "engine-tls", "TLS with the engine failed",
-        "The engine's certificate is not trusted, has another name or is expired, or the engine wants a client certificate that was\n\
-         not given. Check `ca.pem`, `cert.pem` and `key.pem` in `DOCKER_CERT_PATH` or in the context.\n";
+         host and port are right; of a cluster, `server:` in the kubeconfig. Driftless tries again by itself.\n";
+    ENGINE_TLS = 504, "engine-tls", "TLS with the engine or the API server failed",
+        "The certificate is not trusted, has another name or is expired, or a client certificate is wanted that was not given. Of an\n\
+         engine, check `ca.pem`, `cert.pem` and `key.pem` in `DOCKER_CERT_PATH` or in the context; of a cluster, the certificates in the\n\
+         kubeconfig.\n";
     NOT_AN_ENGINE = 505, "not-an-engine", "Something other than a Docker engine answers",
         "An answer came that no engine gives. Check the address: a TLS port without TLS looks like this, too\n\
          (`DOCKER_TLS_VERIFY=1`).\n";
@@ -26,7 +27,7 @@ codes! {
     ENGINE_STALLED = 509, "engine-stalled", "A stream from the engine said nothing for too long",
         "A pull, a log or another stream made no progress and was given up. It is tried again; layers that are already there are not\n\
          pulled twice.\n";
-    ENGINE_CUT = 510, "engine-cut", "The connection to the engine was cut during a call",
+    ENGINE_CUT = 510, "engine-cut", "The connection was cut during a call",
         "The engine went away in the middle of an answer. If the call was a change, it may have happened; the next run looks before\n\
          it does anything else.\n";
     ENGINE_UNREADABLE = 511, "engine-unreadable", "The engine's answer cannot be read",

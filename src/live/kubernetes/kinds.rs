@@ -69,6 +69,11 @@ impl Kinds {
         self.stale.contains(group)
     }
 
+    /// Groups whose server does not answer.
+    pub fn stale(&self) -> impl Iterator<Item = &str> {
+        self.stale.iter().map(String::as_str)
+    }
+
     /// Whether nothing was read, as when an old server answers the aggregated question with an empty list.
     pub fn is_empty(&self) -> bool {
         self.served.is_empty()

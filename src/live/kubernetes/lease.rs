@@ -119,6 +119,29 @@ impl Record {
     }
 }
 
+/// Who has a Lease, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holding {
+    /// Host, process and a random part; `None`: it was given back.
+    pub by: Option<String>,
+    /// When it was written last, by its holder's clock.
+    pub renewed: Option<Timestamp>,
+    /// How long it lasts from then on.
+    pub lasts: Duration,
+}
+
+impl Holding {
+    pub(super) fn of(object: &Value) -> Self {
+        let record = Record::of(object);
+        let renewed = object.pointer("/spec/renewTime").and_then(Value::as_str);
+        Self {
+            by: Some(record.holder).filter(|holder| !holder.is_empty()),
+            renewed: renewed.and_then(|time| time.parse().ok()),
+            lasts: record.duration,
+        }
+    }
+}
+
 /// What was seen, and since when it is like that.
 #[derive(Debug, Clone)]
 struct Sight {

@@ -20,6 +20,8 @@ mod surroundings;
 pub mod logs;
 mod shelf;
 pub mod feeds;
+pub mod rights;
+pub mod checkup;
 pub mod target;
 
 pub use observe::{annotated, inventory_name, inventory_object};

@@ -1,4 +1,8 @@
-//! `driftless doctor`: is this machine ready?
+//! `driftless doctor`: is this machine ready, and are its targets?
+
+mod cluster;
+mod engine;
+mod tools;
 
 use std::path::Path;
 
@@ -7,25 +11,29 @@ use serde::Serialize;
 
 use super::Context;
 use super::error::CommandError;
-use super::here::Here;
-use super::session::{block_on, docker_env, settings};
+use super::here::{Here, with_profiles};
+use super::place::{Finder, Place, kubeconfigs};
+use super::session::{docker_env, settings, target_of};
 use super::table::Table;
 use crate::history::owner;
-use crate::live::docker::client::Client;
-use crate::live::docker::endpoint::{DiskFiles, Endpoint, resolve};
+use crate::render::App;
+use crate::render::app::Needs;
 use crate::report::Exit;
 use crate::report::text::{Line, Role, Text};
 use crate::settings::{Origin, Settings};
 
-/// Checks this machine, the engine and the settings
+/// Checks this machine, the settings, and the engine or the cluster
 ///
-/// Each finding comes with what to do about it. Nothing is changed.
+/// Which target is looked at: `--target`, else those of the repository's apps, else the only one of config.yaml, else the
+/// engine that `docker` would use. Of a cluster it says who Driftless is there, and which rights the apps lack. Each finding
+/// comes with what to do about it. Nothing is changed.
 #[derive(Debug, ClapArgs)]
 pub struct Args {}
 
 pub const EXAMPLES: &str = "\
 driftless doctor
-driftless doctor --target tcp://nas:2376";
+driftless doctor --target tcp://nas:2376
+driftless doctor --target k8s:prod";
 
 /// What a check came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -45,12 +53,15 @@ struct Check {
     next: Option<String>,
 }
 
-#[derive(Default)]
-struct Checks(Vec<Check>);
+/// What was found so far, and what it comes to.
+struct Checks {
+    all: Vec<Check>,
+    exit: Exit,
+}
 
 impl Checks {
     fn good(&mut self, name: &'static str, found: impl Into<String>) {
-        self.0.push(Check {
+        self.all.push(Check {
             name,
             state: State::Good,
             found: found.into(),
@@ -59,7 +70,7 @@ impl Checks {
     }
 
     fn note(&mut self, name: &'static str, found: impl Into<String>, next: impl Into<String>) {
-        self.0.push(Check {
+        self.all.push(Check {
             name,
             state: State::Note,
             found: found.into(),
@@ -68,7 +79,8 @@ impl Checks {
     }
 
     fn bad(&mut self, name: &'static str, found: impl Into<String>, next: impl Into<String>) {
-        self.0.push(Check {
+        self.comes_to(Exit::Usage);
+        self.all.push(Check {
             name,
             state: State::Bad,
             found: found.into(),
@@ -76,9 +88,23 @@ impl Checks {
         });
     }
 
-    fn failed(&mut self, name: &'static str, error: &CommandError) {
+    /// The same where a target is at fault.
+    fn bad_target(&mut self, name: &'static str, found: impl Into<String>, next: impl Into<String>) {
+        self.bad(name, found, next);
+        self.comes_to(Exit::Target);
+    }
+
+    /// The first that is more than usage counts.
+    fn comes_to(&mut self, exit: Exit) {
+        if matches!(self.exit, Exit::Done | Exit::Usage) {
+            self.exit = exit;
+        }
+    }
+
+    fn failed(&mut self, name: &'static str, error: &CommandError, exit: Exit) {
         let (found, next) = error.in_short();
-        self.0.push(Check {
+        self.comes_to(exit);
+        self.all.push(Check {
             name,
             state: State::Bad,
             found,
@@ -89,29 +115,76 @@ impl Checks {
 
 /// Checks everything, one after the other; a check that fails does not end the others.
 pub fn run(_: Args, context: &mut Context) -> Result<Exit, CommandError> {
-    let mut checks = Checks::default();
+    let mut checks = Checks {
+        all: Vec::new(),
+        exit: Exit::Done,
+    };
     git(&mut checks, context);
-    let mut exit = Exit::Done;
     match settings(context) {
-        Err(error) => {
-            checks.failed("settings", &error);
-            exit = Exit::Invalid;
-        }
+        Err(error) => checks.failed("settings", &error, Exit::Invalid),
         Ok(settings) => {
             configured(&mut checks, &settings);
             state(&mut checks, &settings);
-            if engine(&mut checks, context, &settings).is_err() {
-                exit = Exit::Target;
+            let here = Here::read_with(context, settings.clone());
+            targets(&mut checks, context, &settings, here.as_ref().ok());
+            repository(&mut checks, &here);
+            if let Ok(here) = &here {
+                tools::tools(&mut checks, context, here);
             }
-            repository(&mut checks, context, settings);
         }
     }
-    registries(&mut checks, context);
-    if exit == Exit::Done && checks.0.iter().any(|check| check.state == State::Bad) {
-        exit = Exit::Usage;
+    tell(&checks.all, checks.exit, context)?;
+    Ok(checks.exit)
+}
+
+/// The places that the apps go to, else the one that an app would go to.
+fn targets(checks: &mut Checks, context: &Context, settings: &Settings, here: Option<&Here>) {
+    let docker = docker_env(context);
+    let kubeconfigs = kubeconfigs(&context.environment);
+    let finder = Finder {
+        settings,
+        docker: &docker,
+        kubeconfigs: &kubeconfigs,
+        person: true,
+    };
+    let apps: Vec<App> = here
+        .iter()
+        .flat_map(|here| &here.snapshot.discovery.apps)
+        .filter(|app| match (&settings.target.value, &app.target) {
+            (Some(asked), Some(named)) => asked == named,
+            _ => true,
+        })
+        .map(|app| with_profiles(context, app))
+        .collect();
+    let mut engines = Vec::new();
+    let mut clusters = Vec::new();
+    let mut add = |checks: &mut Checks, found: Result<Place, CommandError>, app: Option<&App>| match found {
+        Ok(Place::Engine(endpoint)) if engines.contains(&endpoint) => {}
+        Ok(Place::Engine(endpoint)) => engines.push(endpoint),
+        Ok(Place::Cluster { name, spec }) => cluster::add(&mut clusters, name, spec, app),
+        Err(error) => checks.failed("target", &error, error.exit()),
+    };
+    for app in &apps {
+        let found = target_of(settings, app)
+            .and_then(|name| finder.find(name, app.needs()).map_err(CommandError::from));
+        add(checks, found, Some(app));
     }
-    tell(&checks.0, exit, context)?;
-    Ok(exit)
+    if apps.is_empty() {
+        let only = settings.targets.keys().next();
+        let only = only.filter(|_| settings.targets.len() == 1);
+        let name = settings.target.value.as_ref().or(only).map(String::as_str);
+        let found = finder.find(name, Needs::Engine).map_err(CommandError::from);
+        add(checks, found, None);
+    }
+    for endpoint in &engines {
+        engine::engine(checks, endpoint);
+    }
+    if !engines.is_empty() {
+        engine::registries(checks, context);
+    }
+    for one in &clusters {
+        cluster::cluster(checks, context, settings, one, here);
+    }
 }
 
 fn tell(checks: &[Check], exit: Exit, context: &Context) -> Result<(), CommandError> {
@@ -248,90 +321,10 @@ fn open_to_others(_: &std::fs::Metadata) -> bool {
     false
 }
 
-/// `--target` or its setting, the only configured one, or the one that `docker` uses.
-fn engine_of(context: &Context, settings: &Settings) -> Result<Endpoint, CommandError> {
-    let only = settings
-        .targets
-        .keys()
-        .next()
-        .filter(|_| settings.targets.len() == 1);
-    let name = settings.target.value.as_ref().or(only);
-    let spec = name
-        .map(|name| settings.endpoint(name))
-        .filter(|spec| *spec != "default");
-    Ok(resolve(spec, &docker_env(context), &DiskFiles)?)
-}
-
-fn engine(checks: &mut Checks, context: &Context, settings: &Settings) -> Result<(), ()> {
-    let connected = engine_of(context, settings).and_then(|endpoint| {
-        let client = block_on(async { Ok(Client::connect(&endpoint).await?) })?;
-        Ok((endpoint, client))
-    });
-    let (endpoint, client) = match connected {
-        Ok(connected) => connected,
-        Err(error) => {
-            checks.failed("engine", &error);
-            return Err(());
-        }
-    };
-    let info = client.info();
-    let kind = if info.podman { "Podman" } else { "Docker" };
-    let cgroup = info
-        .cgroup_version
-        .map(|version| format!(", cgroup v{version}"))
-        .unwrap_or_default();
-    checks.good(
-        "engine",
-        format!(
-            "{kind} {} at {} (API {}, {}{cgroup})",
-            info.version,
-            endpoint.name(),
-            client.api(),
-            info.platform
-        ),
-    );
-    if info.podman {
-        checks.note(
-            "engine",
-            "Podman's service lacks a part of Docker's API",
-            "use it as it answers; start-first may not work",
-        );
-    }
-    if info.rootless {
-        checks.note(
-            "engine",
-            "it runs rootless",
-            "host ports below 1024 and some limits may be refused by it",
-        );
-    }
-    if info.cgroup_version == Some(1) {
-        checks.note(
-            "engine",
-            "it uses cgroup v1",
-            "limits work; the kernel and Docker are giving it up",
-        );
-    }
-    if info.swarm_active {
-        checks.note(
-            "engine",
-            "it is part of a swarm",
-            "containers are deployed beside the swarm's services, which are not touched",
-        );
-    }
-    if !info.live_restore {
-        checks.note(
-            "engine",
-            "containers stop when the engine restarts",
-            "`live-restore: true` in daemon.json keeps them running",
-        );
-    }
-    Ok(())
-}
-
-fn repository(checks: &mut Checks, context: &Context, settings: Settings) {
-    let Here { source, snapshot, .. } = match Here::read_with(context, settings) {
+fn repository(checks: &mut Checks, here: &Result<Here, CommandError>) {
+    let Here { source, snapshot, .. } = match here {
         Ok(here) => here,
-        Err(error) => return checks.failed("repository", &error),
+        Err(error) => return checks.failed("repository", error, Exit::Usage),
     };
     let count = snapshot.discovery.apps.len();
     let apps = if count == 1 {
@@ -361,62 +354,6 @@ fn repository(checks: &mut Checks, context: &Context, settings: Settings) {
             "repository",
             format!("{files} not committed"),
             "only commits are deployed; `driftless plan --local .` shows the rest",
-        );
-    }
-}
-
-/// The configuration of `docker login`: readable, JSON, and its helpers on `PATH`. Nothing secret is read out of it.
-fn registries(checks: &mut Checks, context: &Context) {
-    let Some(folder) = docker_env(context).config_dir() else {
-        return;
-    };
-    let file = folder.join("config.json");
-    let text = match std::fs::read_to_string(&file) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return checks.good("registries", "no credentials; images are pulled anonymously");
-        }
-        Err(error) => {
-            return checks.bad(
-                "registries",
-                format!("{}: {error}", file.display()),
-                "make it readable, or set DOCKER_CONFIG",
-            );
-        }
-    };
-    let Ok(config) = serde_json::from_str::<serde_json::Value>(&text) else {
-        return checks.bad(
-            "registries",
-            format!("{} is no JSON", file.display()),
-            "`docker login` writes it anew",
-        );
-    };
-    let one = config["credsStore"].as_str();
-    let each = config["credHelpers"]
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter_map(|(_, helper)| helper.as_str());
-    let helpers: std::collections::BTreeSet<&str> = each.chain(one).collect();
-    let path = context.environment.text("PATH").unwrap_or_default();
-    let missing: Vec<&str> = helpers
-        .into_iter()
-        .filter(|helper| {
-            !std::env::split_paths(path)
-                .any(|folder| folder.join(format!("docker-credential-{helper}")).is_file())
-        })
-        .collect();
-    if missing.is_empty() {
-        let count = config["auths"].as_object().map_or(0, serde_json::Map::len);
-        checks.good("registries", format!("{} ({count} logins)", file.display()));
-    } else {
-        checks.bad(
-            "registries",
-            format!(
-                "no docker-credential-{} on PATH",
-                missing.join(", docker-credential-")
-            ),
-            "install it, or log in without it",
         );
     }
 }
