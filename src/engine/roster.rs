@@ -49,6 +49,10 @@ pub(super) const CONTENDED: usize = 3;
 /// See [`CONTENDED`].
 pub(super) const CONTENDED_SPAN: Duration = Duration::from_secs(10 * 60);
 
+/// How long what a commit changed has the machine to itself: a commit asks every other app to be looked at, too, which nobody
+/// waits for.
+pub(super) const HEAD_START: Duration = Duration::from_millis(200);
+
 /// What is wanted of an app.
 pub(super) enum Want {
     /// This, of this commit.
@@ -70,6 +74,8 @@ pub(super) enum Want {
 /// A run that is under way.
 pub(super) struct Running {
     pub waits: CancellationToken,
+    /// When it began, if it brings something new.
+    pub news_since: Option<Instant>,
     /// The commit that it counts for.
     pub revision: Option<Revision>,
     /// What it works towards.
@@ -183,7 +189,7 @@ impl Slot {
     }
 
     /// Whether its request brings something that predecessors must have first.
-    fn brings_news(&self) -> bool {
+    pub(super) fn brings_news(&self) -> bool {
         matches!(
             self.request,
             Some(Trigger::Commit | Trigger::Recovery | Trigger::Person(_))
@@ -256,6 +262,15 @@ impl Roster {
                 (tick || (slot.request.is_some() && slot.failures == 0)).then_some(Due::Run)
             }
         }
+    }
+
+    /// Until when looks that nobody waits for are put off.
+    pub(super) fn put_off(&self, now: Instant) -> Option<Instant> {
+        let running = self.0.values().filter_map(|slot| slot.running.as_ref());
+        running
+            .filter_map(|running| Some(running.news_since? + HEAD_START))
+            .filter(|until| *until > now)
+            .max()
     }
 
     /// When something becomes due by the clock alone.

@@ -248,8 +248,8 @@ impl Floor {
         let drain = self.stop.drain.clone();
         let stirred = self.house.operator.stirred();
         loop {
-            self.launch();
-            let next = self.roster.next();
+            let put_off = self.launch();
+            let next = put_off.into_iter().chain(self.roster.next()).min();
             tokio::select! {
                 biased;
                 // First, so that no run is started or taken for ended by chance; a token stays cancelled.
@@ -314,13 +314,14 @@ impl Floor {
         ended
     }
 
-    /// Starts what is due: new commits first, then who has waited longest.
-    fn launch(&mut self) {
+    /// Starts what is due: what commits changed first, then who was asked for, then who has waited longest. Returns when it is
+    /// to be asked again, if looks were put off for something new.
+    fn launch(&mut self) -> Option<Instant> {
         if self.stop.drain.is_cancelled() {
-            return;
+            return None;
         }
         let now = Instant::now();
-        let mut due: Vec<(bool, Instant, AppKey, Due)> = Vec::new();
+        let mut due: Vec<((bool, bool), Instant, AppKey, Due)> = Vec::new();
         let mut closed = Vec::new();
         for key in self.roster.0.keys() {
             if let Some(slot) = self.roster.0.get(key)
@@ -345,22 +346,39 @@ impl Floor {
                 None => slot.due_since = None,
                 Some(what) => {
                     let since = *slot.due_since.get_or_insert(now);
-                    due.push((slot.request.is_none(), since, key, what));
+                    let rank = (!slot.brings_news(), slot.request.is_none());
+                    due.push((rank, since, key, what));
                 }
             }
         }
         due.sort_by(|a, b| (a.0, a.1, &a.2).cmp(&(b.0, b.1, &b.2)));
-        for (_, since, key, what) in due {
-            let overdue = self
-                .roster
-                .0
-                .get(&key)
-                .is_some_and(|slot| since + slot.interval <= now);
-            // An app that has waited for an interval runs beside the others: slow ones must not hold it up.
-            if self.runs.len() < self.house.pace.at_once || overdue {
+        let (news, looks): (Vec<_>, Vec<_>) = due.into_iter().partition(|((look, _), ..)| !look);
+        for (_, since, key, what) in news {
+            let overdue = self.overdue(&key, since, now);
+            if self.has_room() || overdue {
                 self.start(&key, what);
             }
         }
+        let put_off = self.roster.put_off(now);
+        for (_, since, key, what) in looks {
+            let overdue = self.overdue(&key, since, now);
+            if (self.has_room() && put_off.is_none()) || overdue {
+                self.start(&key, what);
+            }
+        }
+        put_off
+    }
+
+    fn has_room(&self) -> bool {
+        self.runs.len() < self.house.pace.at_once
+    }
+
+    /// An app that has waited for an interval runs beside the others: slow ones must not hold it up.
+    fn overdue(&self, key: &AppKey, since: Instant, now: Instant) -> bool {
+        self.roster
+            .0
+            .get(key)
+            .is_some_and(|slot| since + slot.interval <= now)
     }
 
     /// Says once that an app waits for one that failed.
@@ -388,6 +406,7 @@ impl Floor {
             return;
         };
         slot.due_since = None;
+        let news = what == Due::Run && slot.brings_news();
         let followed = &self.sources[slot.source].followed;
         let (operator, crank) = (Arc::clone(&self.house.operator), Arc::clone(&self.house.crank));
         let (world, drain) = (self.house.world.clone(), self.stop.drain.clone());
@@ -488,6 +507,7 @@ impl Floor {
         self.chronicle.busy(key);
         slot.running = Some(Running {
             waits,
+            news_since: news.then(Instant::now),
             revision,
             content,
         });

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
+use super::super::roster::HEAD_START;
 use super::*;
 use crate::clock::{Clock, Timestamp};
 use crate::expand::Expander;
@@ -626,6 +627,37 @@ async fn a_commit_that_does_not_change_an_app_does_not_disturb_its_run() {
             web[0].ended, None,
             "its waits were cancelled by an unrelated commit"
         );
+    })
+    .await;
+}
+
+/// A commit asks all apps to be looked at; those that it does not change wait a moment, so that they are in nobody's way.
+#[tokio::test(start_paused = true)]
+async fn what_a_commit_changed_goes_before_looks_that_nobody_waits_for() {
+    let bed = Bed::new(&[("a", "a:1"), ("b", "b:1"), ("z", "z:1")]);
+    bed.live(async {
+        bed.until("all run", |bed| bed.state("z").effective.is_some())
+            .await;
+        bed.script("z", Some(Script::Slow(MINUTE)));
+        bed.app("z", "z:2");
+        bed.commit("second");
+        bed.until("all are looked at", |bed| {
+            ["a", "b", "z"]
+                .iter()
+                .all(|app| bed.turns(app).iter().any(|turn| turn.commit == "second"))
+        })
+        .await;
+        let began = |app: &str| {
+            let turns = bed.turns(app);
+            turns
+                .iter()
+                .find(|turn| turn.commit == "second")
+                .map(|turn| turn.began)
+        };
+        assert!(began("a") >= began("z").map(|at| at + HEAD_START));
+        assert!(began("b") >= began("z").map(|at| at + HEAD_START));
+        // They wait for the moment only, not for its run.
+        assert!(began("b") < began("z").map(|at| at + MINUTE));
     })
     .await;
 }
