@@ -33,8 +33,9 @@ pub fn start(global: &Global, output: &Output) {
 
 fn filter(asked: Option<&str>, verbose: u8) -> (EnvFilter, Option<String>) {
     let default = match verbose {
-        0 => "warn",
-        1 => "warn,driftless=info",
+        // Each answer of an API server is told where it matters; a dry run that is refused is no error of ours.
+        0 => "warn,kube_client=off",
+        1 => "warn,kube_client=off,driftless=info",
         2 => "info,driftless=debug",
         _ => "debug,driftless=trace",
     };

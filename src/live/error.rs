@@ -306,16 +306,32 @@ impl Refusal {
             || self.message.contains("ValidatingAdmissionPolicy")
     }
 
-    /// Whether a field that can't be changed would have been.
+    /// Whether fields that can't be changed would have been, and that is all: an object made anew could be so.
     pub fn is_immutable(&self) -> bool {
-        self.status == 422
-            && (self.message.contains("field is immutable")
-                || self
-                    .message
-                    .contains("updates to statefulset spec for fields other than")
-                || self.message.contains("may not be changed")
-                || self.message.contains("is immutable"))
+        let all = match self.causes.as_slice() {
+            [] => is_about_immutability(&self.message),
+            causes => causes.iter().all(|(_, words)| is_about_immutability(words)),
+        };
+        self.status == 422 && all
     }
+}
+
+/// The API server has no reason of its own for it; these are the words of its kinds.
+fn is_about_immutability(words: &str) -> bool {
+    const WORDS: &[&str] = &[
+        // Most kinds, and by custom the rules of custom resources.
+        "immutable",
+        // PriorityClass
+        "may not be changed",
+        // Service (`may not change once set`), Pod (`pod updates may not change fields other than …`)
+        "may not change",
+        // RoleBinding
+        "cannot change roleref",
+        // StorageClass, VolumeAttributesClass, StatefulSet
+        "updates to",
+    ];
+    let words = words.to_ascii_lowercase();
+    WORDS.iter().any(|one| words.contains(one))
 }
 
 impl LiveError {
@@ -689,6 +705,38 @@ fn port_in(message: &str) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_api_server_says_of_fields_that_cannot_change_is_known() {
+        let refusal = |causes: &[&str]| Refusal {
+            status: 422,
+            causes: causes
+                .iter()
+                .map(|words| ("spec".to_owned(), (*words).to_owned()))
+                .collect(),
+            ..Refusal::default()
+        };
+        for words in [
+            "Invalid value: {\"app\":\"web\"}: field is immutable",
+            "Forbidden: updates to statefulset spec for fields other than 'replicas', … are forbidden",
+            "Forbidden: updates to provisioner are forbidden.",
+            "Invalid value: [\"None\"]: may not change once set",
+            "Forbidden: pod updates may not change fields other than `spec.containers[*].image`, …",
+            "Invalid value: 1000: may not be changed in an update.",
+            "Invalid value: {…}: cannot change roleRef",
+            "Forbidden: spec.persistentvolumesource is immutable after creation",
+            "Invalid value: Immutable once set",
+        ] {
+            assert!(refusal(&[words]).is_immutable(), "{words}");
+        }
+        assert!(!refusal(&["Invalid value: 70000: must be between 1 and 65535, inclusive"]).is_immutable());
+        // Made anew it would be refused as well.
+        let also_wrong = refusal(&[
+            "field is immutable",
+            "`selector` does not match template `labels`",
+        ]);
+        assert!(!also_wrong.is_immutable());
+    }
 
     #[test]
     fn engine_answers_have_the_code_of_what_happened() {

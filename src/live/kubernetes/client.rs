@@ -22,6 +22,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::account::Account;
 use super::kinds::{Kinds, Resource};
+use super::refusal::refusal;
 use super::token::TokenFile;
 use crate::live::{LiveError, Problem, Refusal};
 
@@ -553,49 +554,6 @@ impl Api {
         }
         let kinds = self.kinds(true).await?;
         Ok(kinds.find(group, kind, version).cloned())
-    }
-}
-
-/// A `Status` answer as data.
-pub fn refusal(answer: &Value, status: u16, retry_after: Option<u64>) -> Refusal {
-    let text = |key: &str| {
-        answer
-            .get(key)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
-    let mut causes: Vec<(String, String)> = Vec::new();
-    for cause in answer
-        .pointer("/details/causes")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-    {
-        let part = |key: &str| {
-            cause
-                .get(key)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned()
-        };
-        let cause = (part("field"), part("message"));
-        // Old servers list one field twice.
-        if !causes.contains(&cause) {
-            causes.push(cause);
-        }
-    }
-    let retry_after = retry_after.or_else(|| {
-        answer
-            .pointer("/details/retryAfterSeconds")
-            .and_then(Value::as_u64)
-    });
-    Refusal {
-        status,
-        reason: text("reason"),
-        message: text("message"),
-        causes,
-        retry_after,
     }
 }
 

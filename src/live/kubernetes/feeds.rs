@@ -404,7 +404,7 @@ impl Task {
             }
             WatchEvent::Error(status) => {
                 let answer = serde_json::to_value(status).unwrap_or_default();
-                let refusal = super::client::refusal(&answer, status.code, None);
+                let refusal = super::refusal::refusal(&answer, status.code, None);
                 return Some(LiveError::new(call, Problem::Api(Box::new(refusal))));
             }
         };

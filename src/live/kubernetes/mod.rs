@@ -14,6 +14,7 @@ pub mod config;
 mod token;
 pub mod lease;
 pub mod client;
+pub mod refusal;
 mod observe;
 mod execute;
 mod surroundings;

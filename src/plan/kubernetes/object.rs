@@ -13,6 +13,7 @@ use crate::live::Refusal;
 use crate::live::kubernetes::fields::{self, Difference, Path, plain, stripped};
 use crate::live::kubernetes::op::{MANAGER, Op};
 use crate::live::kubernetes::ownership;
+use crate::live::kubernetes::refusal::path_of;
 use crate::live::kubernetes::world::{Belongs, Body, DryRun, LiveObject, OwnedObject, Seen, Wanted};
 use crate::names::ObjectKey;
 use crate::plan::{
@@ -627,7 +628,10 @@ fn refused(scene: &Scene<'_>, key: &ObjectKey, refusal: &Refusal) -> Box<Problem
         (true, true) => refusal.reason.clone(),
         (true, false) => refusal.message.clone(),
     };
-    let pointer = refusal.causes.first().map(|(field, _)| pointer_of(field));
+    let pointer = refusal.causes.first().map(|(field, _)| {
+        let manifest = scene.manifest(key).map(|manifest| &manifest.value);
+        path_of(field).pointer(manifest.unwrap_or(&Value::Null))
+    });
     let mut problem = problem(
         scene,
         key,
@@ -646,14 +650,4 @@ fn refused(scene: &Scene<'_>, key: &ObjectKey, refusal: &Refusal) -> Box<Problem
         _ => "correct the manifest; nothing was changed".to_owned(),
     });
     problem
-}
-
-/// `spec.template.spec.containers[0].image` → `/spec/template/spec/containers/0/image`.
-fn pointer_of(field: &str) -> String {
-    let mut pointer = String::new();
-    for part in field.split(['.', '[', ']']).filter(|part| !part.is_empty()) {
-        pointer.push('/');
-        pointer.push_str(&part.trim_matches('"').replace('~', "~0").replace('/', "~1"));
-    }
-    pointer
 }
