@@ -170,9 +170,14 @@ impl fmt::Display for Path {
     }
 }
 
-fn is_item(item: &Value, keys: &[(String, String)]) -> bool {
-    keys.iter()
-        .all(|(key, wanted)| item.get(key).map(plain).as_deref() == Some(wanted.as_str()))
+/// The one key of a list of a built-in kind that a manifest may leave to its default.
+const DEFAULT_KEY: (&str, &str) = ("protocol", "TCP");
+
+pub(super) fn is_item(item: &Value, keys: &[(String, String)]) -> bool {
+    keys.iter().all(|(key, wanted)| match item.get(key) {
+        Some(value) => plain(value) == *wanted,
+        None => (key.as_str(), wanted.as_str()) == DEFAULT_KEY,
+    })
 }
 
 fn is_member(item: &Value, member: &str) -> bool {
@@ -301,14 +306,17 @@ fn project(value: &Value, set: &Map<String, Value>) -> Value {
                 })
                 .collect(),
         ),
-        Value::Array(_) => {
-            let mut items: Vec<(String, Value)> = below(set)
+        Value::Array(items) => {
+            // In their own order: of containers that run one after another, or variables that refer to earlier ones, it tells.
+            let mut found: Vec<(usize, Value)> = below(set)
                 .filter_map(|(key, set)| {
-                    child(value, key).map(|(_, inner)| (key.clone(), project(inner, set)))
+                    let (_, inner) = child(value, key)?;
+                    let at = items.iter().position(|item| std::ptr::eq(item, inner))?;
+                    Some((at, project(inner, set)))
                 })
                 .collect();
-            items.sort_by(|a, b| a.0.cmp(&b.0));
-            Value::Array(items.into_iter().map(|(_, item)| item).collect())
+            found.sort_by_key(|(at, _)| *at);
+            Value::Array(found.into_iter().map(|(_, item)| item).collect())
         }
         scalar => scalar.clone(),
     }
@@ -404,7 +412,8 @@ pub struct Difference {
 }
 
 /// What differs between two objects, leaf by leaf, in order of the paths. List items are matched by the key that
-/// Kubernetes uses for such lists, where the items have one; else by position.
+/// Kubernetes uses for such lists, where the items have one; else by position. Where matched items stand in another order, the
+/// list differs by the keys of its items.
 pub fn differences(from: &Value, to: &Value) -> Vec<Difference> {
     let mut found = Vec::new();
     differ(Some(from), Some(to), &Path::default(), &mut found);
@@ -434,6 +443,22 @@ fn differ(from: Option<&Value>, to: Option<&Value>, path: &Path, found: &mut Vec
                         .filter_map(|key| Some(((*key).to_owned(), item.get(*key).map(plain)?)))
                         .collect()
                 };
+                let common = |items: &[Value], others: &[Value]| -> Vec<Value> {
+                    let there: Vec<_> = others.iter().map(name).collect();
+                    let names = items.iter().map(name).filter(|keys| there.contains(keys));
+                    let shown = |keys: Vec<(String, String)>| -> Vec<String> {
+                        keys.into_iter().map(|(_, value)| value).collect()
+                    };
+                    names.map(|keys| shown(keys).join("/").into()).collect()
+                };
+                let (before, after) = (common(a, b), common(b, a));
+                if before != after {
+                    found.push(Difference {
+                        path: path.clone(),
+                        from: Some(before.into()),
+                        to: Some(after.into()),
+                    });
+                }
                 let mut names: Vec<Vec<(String, String)>> = a.iter().chain(b.iter()).map(name).collect();
                 names.sort();
                 names.dedup();
@@ -571,13 +596,74 @@ mod tests {
     #[test]
     fn list_items_are_compared_by_their_key() {
         let a = json!({"containers": [{"name": "a", "image": "1"}, {"name": "b", "image": "1"}]});
-        let b = json!({"containers": [{"name": "b", "image": "2"}, {"name": "a", "image": "1"}]});
+        let b =
+            json!({"containers": [{"name": "x"}, {"name": "a", "image": "1"}, {"name": "b", "image": "2"}]});
         let found = differences(&a, &b);
-        assert_eq!(found.len(), 1);
-        assert_eq!(found[0].path.to_string(), "containers[b].image");
+        let shown: Vec<String> = found.iter().map(|one| one.path.to_string()).collect();
+        assert_eq!(shown, ["containers[b].image", "containers[x]"]);
         let mut body = b;
         found[0].path.remove(&mut body);
-        assert_eq!(body["containers"][0], json!({"name": "b"}));
+        assert_eq!(body["containers"][2], json!({"name": "b"}));
+    }
+
+    #[test]
+    fn a_port_of_a_manifest_is_found_without_its_protocol() {
+        let body = json!({"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "name": "dns-tcp"}]});
+        let name = |protocol: &str| {
+            let keys = vec![
+                ("port".to_owned(), "53".to_owned()),
+                ("protocol".to_owned(), protocol.to_owned()),
+            ];
+            Path(vec![
+                Segment::Field("ports".to_owned()),
+                Segment::Item(keys),
+                Segment::Field("name".to_owned()),
+            ])
+        };
+        assert_eq!(name("TCP").get(&body), Some(&json!("dns-tcp")));
+        assert_eq!(name("UDP").get(&body), None);
+        assert_eq!(name("TCP").pointer(&body), "/ports/1/name");
+    }
+
+    #[test]
+    fn another_order_of_the_same_items_is_a_difference() {
+        let list = |names: &[&str]| {
+            let items: Vec<Value> = names
+                .iter()
+                .map(|name| json!({"name": name, "image": "1"}))
+                .collect();
+            json!({"initContainers": items})
+        };
+        let found = differences(&list(&["a", "b", "c"]), &list(&["b", "a", "d"]));
+        let shown: Vec<String> = found.iter().map(|one| one.path.to_string()).collect();
+        assert_eq!(
+            shown,
+            ["initContainers", "initContainers[c]", "initContainers[d]"]
+        );
+        assert_eq!(
+            (found[0].from.clone(), found[0].to.clone()),
+            (Some(json!(["a", "b"])), Some(json!(["b", "a"])))
+        );
+        // Items of others in between are none.
+        assert_eq!(
+            differences(&list(&["a", "b"]), &list(&["x", "a", "y", "b"])).len(),
+            2
+        );
+    }
+
+    #[test]
+    fn the_owned_digest_moves_with_the_order_of_owned_items() {
+        let object = |names: [&str; 3]| {
+            json!({
+                "metadata": {"managedFields": [{"manager": "driftless", "operation": "Apply", "fieldsV1": {
+                    "f:containers": {"k:{\"name\":\"a\"}": {"f:name": {}}, "k:{\"name\":\"b\"}": {"f:name": {}}}
+                }}]},
+                "containers": names.map(|name| json!({"name": name})),
+            })
+        };
+        let before = owned(&object(["a", "b", "injected"]), "driftless");
+        assert_eq!(owned(&object(["injected", "a", "b"]), "driftless"), before);
+        assert_ne!(owned(&object(["b", "a", "injected"]), "driftless"), before);
     }
 
     #[test]

@@ -50,17 +50,14 @@ pub fn is_mark(path: &Path) -> bool {
         if a == "metadata" && b == "labels" && [MANAGED_BY, APP, INSTANCE].contains(&name.as_str()))
 }
 
-/// An object without our marks, and without an empty map where there was nothing else.
+/// An object without our marks. It has a map of labels even so, so that another label of it is one field that came or went.
 pub fn unmarked(mut object: Value) -> Value {
     let metadata = object.pointer_mut("/metadata").and_then(Value::as_object_mut);
-    if let Some(metadata) = metadata
-        && let Some(labels) = metadata.get_mut("labels").and_then(Value::as_object_mut)
+    if let Some(labels) = metadata.map(|metadata| metadata.entry("labels").or_insert_with(|| json!({})))
+        && let Some(labels) = labels.as_object_mut()
     {
         for name in [MANAGED_BY, APP, INSTANCE] {
             labels.remove(name);
-        }
-        if labels.is_empty() {
-            metadata.remove("labels");
         }
     }
     object
@@ -242,10 +239,9 @@ fn set(body: &mut Value, path: &Path, to: Value) {
         let next = match (segment, at) {
             (Segment::Field(name), Value::Object(map)) => map.get_mut(name),
             (Segment::Index(index), Value::Array(items)) => items.get_mut(*index),
-            (Segment::Item(keys), Value::Array(items)) => items.iter_mut().find(|item| {
-                keys.iter()
-                    .all(|(key, wanted)| item.get(key).map(fields::plain).as_deref() == Some(wanted.as_str()))
-            }),
+            (Segment::Item(keys), Value::Array(items)) => {
+                items.iter_mut().find(|item| fields::is_item(item, keys))
+            }
             _ => None,
         };
         match next {
@@ -504,6 +500,35 @@ mod tests {
         let after = handed(&live, &json!({"spec": {"replicas": 3}})).expect("something to hand over");
         assert_eq!(after[0]["fieldsV1"], json!({"f:spec": {}}));
         assert!(handed(&live, &json!({"spec": {"replicas": 3, "paused": true}})).is_none());
+    }
+
+    #[test]
+    fn a_port_whose_protocol_is_the_default_is_not_gone_from_git() {
+        let ports = json!({"f:spec": {"f:ports": {"k:{\"port\":80,\"protocol\":\"TCP\"}": {".": {}, "f:port": {}, "f:name": {}}}}});
+        let mut object = live(json!([
+            {"manager": "driftless", "operation": "Apply", "apiVersion": "v1", "fieldsV1": ports},
+            {"manager": "kubectl-edit", "operation": "Update", "apiVersion": "v1", "fieldsV1": ports},
+        ]));
+        object["spec"] = json!({"ports": [{"port": 80, "protocol": "TCP", "name": "http"}]});
+        assert_eq!(
+            handed(
+                &object,
+                &json!({"spec": {"ports": [{"port": 80, "name": "http"}]}})
+            ),
+            None
+        );
+    }
+
+    #[test]
+    fn a_label_beside_our_marks_is_a_field_of_its_own() {
+        let marked = json!({"metadata": {"name": "web", "labels": {APP: "web", MANAGED_BY: MANAGER}}});
+        let mut labelled = marked.clone();
+        labelled["metadata"]["labels"]["team"] = json!("a");
+        let found = fields::differences(&unmarked(marked.clone()), &unmarked(labelled));
+        let paths: Vec<String> = found.iter().map(|one| one.path.to_string()).collect();
+        assert_eq!(paths, ["metadata.labels.team"]);
+        let bare = json!({"metadata": {"name": "web"}});
+        assert_eq!(unmarked(bare), unmarked(marked));
     }
 
     #[test]
