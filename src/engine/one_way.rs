@@ -11,13 +11,9 @@ use serde_json::Value;
 use crate::live::LiveError;
 use crate::live::kubernetes::world::{Observed as Cluster, OwnedObject};
 use crate::names::ObjectKey;
+use crate::render::manifests::options::{KIND, ROLLBACK};
 
 use super::world::Turn;
-
-/// `safe`, `freeze` or `never`: what a rollback does about the object.
-const ROLLBACK: &str = "driftless.dev/rollback";
-/// `migration`: a Job that changes what the old version may not understand.
-const KIND: &str = "driftless.dev/kind";
 
 fn annotation<'v>(object: &'v Value, name: &str) -> &'v str {
     object

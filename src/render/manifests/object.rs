@@ -76,6 +76,7 @@ const TOP: &[&str] = &[
     "rules",
     "roleRef",
     "subjects",
+    "subsets",
     "webhooks",
     "immutable",
     "status",

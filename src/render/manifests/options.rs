@@ -14,6 +14,10 @@ pub const HEALTH_IGNORE: &str = "ignore";
 pub const ARGO_IGNORE_HEALTH: &str = "argocd.argoproj.io/ignore-healthcheck";
 /// `"true"` or `"false"`: whether the release waits for the address of this load balancer, ingress or gateway.
 pub const WAIT_FOR_ADDRESS: &str = "driftless.dev/wait-for-address";
+/// `migration`: a Job that changes what the old version may not understand.
+pub const KIND: &str = "driftless.dev/kind";
+/// `safe`, `freeze` or `never`: what a rollback does about the object.
+pub const ROLLBACK: &str = "driftless.dev/rollback";
 /// A number: how many pods of this DaemonSet may be unwell on nodes that look well.
 pub const MAX_UNHEALTHY_NODES: &str = "driftless.dev/max-unhealthy-nodes";
 
@@ -36,12 +40,17 @@ pub fn check(object: &Object<'_>, findings: &mut Diagnostics) {
             HEALTH if text != HEALTH_IGNORE => "`ignore`",
             WAIT_FOR_ADDRESS if !["true", "false"].contains(&text) => "\"true\" or \"false\"",
             MAX_UNHEALTHY_NODES if text.parse::<u32>().is_err() => "a whole number in quotes",
-            HEALTH | WAIT_FOR_ADDRESS | MAX_UNHEALTHY_NODES => continue,
+            KIND if text != "migration" => "`migration`",
+            ROLLBACK if !["safe", "freeze", "never"].contains(&text) => "`safe`, `freeze` or `never`",
+            HEALTH | WAIT_FOR_ADDRESS | MAX_UNHEALTHY_NODES | KIND | ROLLBACK => continue,
             _ if name.starts_with(OURS) && !OTHERS.contains(&name) => {
-                let known = OTHERS
-                    .iter()
-                    .copied()
-                    .chain([HEALTH, WAIT_FOR_ADDRESS, MAX_UNHEALTHY_NODES]);
+                let known = OTHERS.iter().copied().chain([
+                    HEALTH,
+                    WAIT_FOR_ADDRESS,
+                    MAX_UNHEALTHY_NODES,
+                    KIND,
+                    ROLLBACK,
+                ]);
                 let message = format!("`{name}` of {} means nothing", object.key);
                 let mut finding = Diagnostic::warning(Code::BAD_OPTION, &item.key.span, message);
                 if let Some(near) = did_you_mean(name, known) {

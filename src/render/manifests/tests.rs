@@ -322,6 +322,80 @@ fn variables_of_flux_are_warned_of_but_not_in_scripts() {
 }
 
 #[test]
+fn no_field_at_the_top_of_a_built_in_kind_is_taken_for_a_misspelled_one() {
+    for field in [
+        "addressType",
+        "aggregationRule",
+        "allowVolumeExpansion",
+        "allowedTopologies",
+        "automountServiceAccountToken",
+        "binaryData",
+        "data",
+        "description",
+        "driverName",
+        "endpoints",
+        "globalDefault",
+        "handler",
+        "imagePullSecrets",
+        "immutable",
+        "mountOptions",
+        "overhead",
+        "parameters",
+        "ports",
+        "preemptionPolicy",
+        "provisioner",
+        "reclaimPolicy",
+        "revision",
+        "roleRef",
+        "rules",
+        "scheduling",
+        "secrets",
+        "spec",
+        "stringData",
+        "subjects",
+        "subsets",
+        "template",
+        "type",
+        "value",
+        "volumeBindingMode",
+        "webhooks",
+    ] {
+        let text = format!("apiVersion: v1\nkind: Any\nmetadata: {{name: x}}\n{field}: 1\n");
+        assert!(bundle(&[("k8s/a.yaml", &text)]).is_ok(), "{field}");
+    }
+}
+
+#[test]
+fn every_annotation_of_ours_is_known_and_takes_its_own_values() {
+    let job = |annotations: &str| {
+        format!("apiVersion: batch/v1\nkind: Job\nmetadata: {{name: x, annotations: {{{annotations}}}}}\n")
+    };
+    for known in [
+        "driftless.dev/kind: migration",
+        "driftless.dev/rollback: safe",
+        "driftless.dev/rollback: freeze",
+        "driftless.dev/wave: '1'",
+        "driftless.dev/health: ignore",
+    ] {
+        let read = one(&job(known));
+        assert!(read.warnings.is_empty(), "{known}: {}", read.warnings);
+    }
+    let misspelled = one(&job("driftless.dev/rolback: safe"));
+    assert!(
+        misspelled.warnings.to_string().contains("means nothing"),
+        "{}",
+        misspelled.warnings
+    );
+    for wrong in [
+        "driftless.dev/kind: migrate",
+        "driftless.dev/rollback: yes please",
+    ] {
+        let found = bundle(&[("k8s/a.yaml", &job(wrong))]).expect_err(wrong);
+        assert!(found.to_string().contains("cannot be"), "{found}");
+    }
+}
+
+#[test]
 fn values_of_secrets_are_masked_and_in_no_finding() {
     let text = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ndata: {a: aHVudGVyMg==}\nstringData: {b: canary}\n";
     let read = one(text);
