@@ -69,12 +69,13 @@ else
 fi
 # The host as well: what a test serves to the API server, such as a webhook, has the API server's certificate.
 boot keys "$DIR" "$address" "$host"; mark "keys made"
-start kube-apiserver k8s kube-apiserver --etcd-servers="http://$local:2379" --bind-address="$address" --advertise-address="$address" --secure-port=6443 \
+apiserver=(k8s kube-apiserver --etcd-servers="http://$local:2379" --bind-address="$address" --advertise-address="$address" --secure-port=6443 \
   --tls-cert-file=pki/apiserver.crt --tls-private-key-file=pki/apiserver.key --client-ca-file=pki/ca.crt \
   --service-account-issuer=https://kubernetes.default.svc --service-account-key-file=pki/sa.key --service-account-signing-key-file=pki/sa.key \
   --token-auth-file=pki/tokens.csv --authorization-mode=Node,RBAC --anonymous-auth=true --allow-privileged=true \
   --service-cluster-ip-range=10.79.0.0/16 --kubelet-client-certificate=pki/kubelet-client.crt --kubelet-client-key=pki/kubelet-client.key \
-  --kubelet-certificate-authority=pki/ca.crt --kubelet-preferred-address-types=InternalIP --profiling=false $APISERVER_FLAGS
+  --kubelet-certificate-authority=pki/ca.crt --kubelet-preferred-address-types=InternalIP --profiling=false $APISERVER_FLAGS)
+start kube-apiserver "${apiserver[@]}"
 
 if [ "$NODE" = yes ]; then
   for controller in /sys/fs/cgroup/*/; do [ ! -e "$controller/cgroup.procs" ] || mkdir -p "$controller$group"; done   # version 1: one tree each
@@ -182,4 +183,10 @@ fi
 await /api/v1/namespaces/default/serviceaccounts/default; mark "controllers at work"
 [ "$NODE" != yes ] || { await /api/v1/nodes/node-1 KubeletReady; mark "node ready"; }
 echo ready >ready.new; mv ready.new ready
+# Cluster::restart_api_server: as after a crash, on the same data.
+restart() {
+  { kill -KILL "${running[kube-apiserver]}"; wait "${running[kube-apiserver]}" || true; } 2>/dev/null
+  start kube-apiserver "${apiserver[@]}"
+}
+trap restart USR1
 while :; do wait -n || sleep .2; done   # reaps what containers leave; ends by being killed

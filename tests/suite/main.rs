@@ -21,6 +21,7 @@ mod environment;
 mod guard;
 mod kubernetes_doctor;
 mod kubernetes_logs;
+mod kubernetes_oracle;
 mod laws_engine;
 mod laws_kubernetes;
 mod laws_kubernetes_access;

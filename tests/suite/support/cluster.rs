@@ -317,6 +317,11 @@ impl Cluster {
         PathBuf::from(format!("/sys/class/net/driftless{}", slot.trim()))
     }
 
+    /// Whether it ends with this test.
+    pub fn is_private(&self) -> bool {
+        self.private
+    }
+
     /// A process in the cluster's namespaces.
     pub fn pid(&self) -> u32 {
         self.pid
@@ -385,6 +390,20 @@ impl Cluster {
     /// Ends [`Cluster::pause_api_server`].
     pub fn resume_api_server(&self) {
         self.signal("kube-apiserver", "CONT");
+    }
+
+    /// Kills the API server and starts it again, on the same data; returns when it answers.
+    pub fn restart_api_server(&self) {
+        assert!(self.private, "the shared cluster must not be restarted");
+        let started =
+            || std::fs::read_to_string(self.folder.join("conf/kube-apiserver.pid")).unwrap_or_default();
+        let before = started();
+        let script = nix::unistd::Pid::from_raw(i32::try_from(self.pid).expect("a process id"));
+        nix::sys::signal::kill(script, nix::sys::signal::Signal::SIGUSR1).expect("the cluster runs");
+        wait_until("the API server is back", Duration::from_secs(60), || {
+            let ready = || self.client().call("GET", "/readyz", None);
+            !["", &before].contains(&started().as_str()) && ready().is_ok_and(|answer| answer.status == 200)
+        });
     }
 
     /// Kills the script that holds the cluster, as an out-of-memory kill would.
