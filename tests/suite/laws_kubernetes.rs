@@ -11,6 +11,17 @@ use crate::support::kube_scene::{KubeScene, PATIENCE, config, web};
 fn unchanged_objects_make_no_mutating_calls() {
     let scene = KubeScene::new("noop", &(web("web:1", "") + &config("settings", "1")));
     drop(scene.apply().success().says("deployed"));
+    // Its gate asked for its own pods: another app of the namespace may have thousands.
+    let calls = scene.proxy.calls();
+    let pods: Vec<&str> = calls
+        .iter()
+        .filter(|call| call.verb == "list" && ["pods", "replicasets.apps"].contains(&call.resource.as_str()))
+        .map(|call| call.path.as_str())
+        .collect();
+    assert!(
+        !pods.is_empty() && pods.iter().all(|path| path.contains("labelSelector=app%3Dweb")),
+        "{pods:#?}"
+    );
     scene.proxy.clear();
     drop(scene.apply().success());
     scene.proxy.assert_read_only();

@@ -3,12 +3,12 @@
 //! In: keys. Out: [`Surroundings`]. Guaranteed: the objects themselves are read; what may not be read around them is left
 //! out, which makes a verdict later, not wrong. Must not: judge.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde_json::Value;
 
-use super::client::{Api, is_not_found};
+use super::client::{Api, escape, is_not_found};
 use super::world::Surroundings;
 use crate::live::{LiveError, Problem};
 use crate::names::ObjectKey;
@@ -47,6 +47,7 @@ pub(super) async fn surroundings(api: &Api, keys: &[ObjectKey]) -> Result<Surrou
         })
         .buffer_unordered(AT_ONCE)
         .try_collect();
+    let objects: BTreeMap<ObjectKey, Option<Value>> = objects.await?;
     let workloads = keys.iter().any(|key| WORKLOADS.contains(&&*key.kind));
     let namespaces: BTreeSet<&str> = keys
         .iter()
@@ -54,54 +55,122 @@ pub(super) async fn surroundings(api: &Api, keys: &[ObjectKey]) -> Result<Surrou
         .filter_map(|key| key.namespace.as_deref())
         .collect();
     let daemons = keys.iter().any(|key| &*key.kind == "DaemonSet");
-    let around = async {
-        let mut found = Surroundings::default();
-        for namespace in namespaces {
-            let (sets, revisions, pods, events) = futures_util::try_join!(
-                list(
-                    api,
-                    format!("/apis/apps/v1/namespaces/{namespace}/replicasets"),
-                    "ReplicaSet"
-                ),
-                async {
-                    if daemons {
-                        list(
-                            api,
-                            format!("/apis/apps/v1/namespaces/{namespace}/controllerrevisions"),
-                            "ControllerRevision",
-                        )
-                        .await
-                    } else {
-                        Ok(Vec::new())
-                    }
-                },
-                list(api, format!("/api/v1/namespaces/{namespace}/pods"), "Pod"),
-                list(
-                    api,
-                    format!("/api/v1/namespaces/{namespace}/events?limit=500"),
-                    "Event"
-                ),
-            )?;
-            found.revisions.extend(sets);
-            found.revisions.extend(revisions);
-            found.pods.extend(pods);
-            found.events.extend(events);
-        }
-        if workloads {
-            found.nodes = list(api, "/api/v1/nodes".to_owned(), "Node").await?;
-        }
-        if keys.iter().any(|key| &*key.kind == "PersistentVolumeClaim") {
-            found.classes = list(
+    let mut found = Surroundings::default();
+    for namespace in namespaces {
+        let apps = format!("/apis/apps/v1/namespaces/{namespace}");
+        let chosen = chosen(namespace, &objects);
+        let (sets, revisions, pods, events) = futures_util::try_join!(
+            lists(api, format!("{apps}/replicasets"), "ReplicaSet", &chosen),
+            async {
+                if daemons {
+                    list(api, format!("{apps}/controllerrevisions"), "ControllerRevision").await
+                } else {
+                    Ok(Vec::new())
+                }
+            },
+            lists(
                 api,
-                "/apis/storage.k8s.io/v1/storageclasses".to_owned(),
-                "StorageClass",
-            )
-            .await?;
+                format!("/api/v1/namespaces/{namespace}/pods"),
+                "Pod",
+                &chosen
+            ),
+            list(
+                api,
+                format!("/api/v1/namespaces/{namespace}/events?limit=500"),
+                "Event"
+            ),
+        )?;
+        found.revisions.extend(sets);
+        found.revisions.extend(revisions);
+        found.pods.extend(pods);
+        found.events.extend(events);
+    }
+    if workloads {
+        found.nodes = list(api, "/api/v1/nodes".to_owned(), "Node").await?;
+    }
+    if keys.iter().any(|key| &*key.kind == "PersistentVolumeClaim") {
+        found.classes = list(
+            api,
+            "/apis/storage.k8s.io/v1/storageclasses".to_owned(),
+            "StorageClass",
+        )
+        .await?;
+    }
+    Ok(Surroundings { objects, ..found })
+}
+
+/// So many workloads are asked for by their selectors; for more, one list of the whole namespace is cheaper.
+const SELECTED: usize = 3;
+
+/// Which pods of a namespace are asked for: those of each workload, by its selector, or all (`None`) where there are many
+/// workloads or one that has no selector, so that an app costs the same beside a thousand others in its namespace.
+fn chosen(namespace: &str, objects: &BTreeMap<ObjectKey, Option<Value>>) -> Vec<Option<String>> {
+    let mut selectors = Vec::new();
+    for (key, object) in objects {
+        let here = key.namespace.as_deref() == Some(namespace);
+        match &*key.kind {
+            "PersistentVolumeClaim" | "CronJob" | "Pod" if here => return vec![None],
+            kind if here && WORKLOADS.contains(&kind) => match object.as_ref().and_then(selector) {
+                Some(selector) => selectors.push(Some(selector)),
+                None => return vec![None],
+            },
+            _ => {}
         }
-        Ok(found)
+    }
+    if selectors.len() > SELECTED {
+        return vec![None];
+    }
+    selectors
+}
+
+/// A workload's selector as a query knows it (Kubernetes API, "Label selectors"); `None` where it has none.
+fn selector(object: &Value) -> Option<String> {
+    let spec = object.pointer("/spec/selector")?;
+    // A ReplicationController's is a plain map.
+    let plain = spec.get("matchLabels").is_none() && spec.get("matchExpressions").is_none();
+    let labels = if plain {
+        Some(spec)
+    } else {
+        spec.get("matchLabels")
     };
-    let (objects, around) = futures_util::try_join!(objects, around)?;
-    Ok(Surroundings { objects, ..around })
+    let mut terms = Vec::new();
+    for (name, value) in labels.and_then(Value::as_object).into_iter().flatten() {
+        terms.push(format!("{name}={}", value.as_str()?));
+    }
+    let expressions = spec.get("matchExpressions").and_then(Value::as_array);
+    for one in expressions.into_iter().flatten() {
+        let name = one.get("key")?.as_str()?;
+        let values = one.get("values").and_then(Value::as_array);
+        let values: Vec<&str> = values.into_iter().flatten().filter_map(Value::as_str).collect();
+        let values = values.join(",");
+        terms.push(match one.get("operator")?.as_str()? {
+            "In" => format!("{name} in ({values})"),
+            "NotIn" => format!("{name} notin ({values})"),
+            "Exists" => name.to_owned(),
+            "DoesNotExist" => format!("!{name}"),
+            _ => return None,
+        });
+    }
+    (!terms.is_empty()).then(|| terms.join(","))
+}
+
+/// All items below `path` that one of the selectors fits.
+async fn lists(
+    api: &Api,
+    path: String,
+    kind: &str,
+    selectors: &[Option<String>],
+) -> Result<Vec<Value>, LiveError> {
+    let path = &path;
+    let found = futures_util::future::try_join_all(selectors.iter().map(|selector| {
+        let path = match selector {
+            Some(selector) => format!("{path}?labelSelector={}", escape(selector)),
+            None => path.clone(),
+        };
+        list(api, path, kind)
+    }))
+    .await?;
+    Ok(found.into_iter().flatten().collect())
 }
 
 /// All items below `path`; none where it may not be read.
@@ -121,5 +190,68 @@ async fn list(api: &Api, path: String, kind: &str) -> Result<Vec<Value>, LiveErr
             Ok(Vec::new())
         }
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn workload(kind: &str, name: &str, selector: Value) -> (ObjectKey, Option<Value>) {
+        (
+            ObjectKey::new("apps", kind, Some("shop"), name),
+            Some(json!({ "kind": kind, "spec": { "selector": selector } })),
+        )
+    }
+
+    #[test]
+    fn a_few_workloads_are_asked_for_by_their_selectors() {
+        let labels = json!({ "matchLabels": { "app": "web", "tier": "front" } });
+        let terms = json!({ "matchLabels": { "app": "db" }, "matchExpressions": [
+            { "key": "zone", "operator": "In", "values": ["a", "b"] },
+            { "key": "old", "operator": "DoesNotExist" },
+            { "key": "size", "operator": "NotIn", "values": ["s"] },
+            { "key": "owner", "operator": "Exists" },
+        ] });
+        let two = BTreeMap::from([
+            workload("Deployment", "web", labels.clone()),
+            workload("StatefulSet", "db", terms),
+            (ObjectKey::new("", "ConfigMap", Some("shop"), "settings"), None),
+        ]);
+        let texts: Vec<_> = chosen("shop", &two).into_iter().flatten().collect();
+        assert_eq!(
+            texts,
+            [
+                "app=web,tier=front",
+                "app=db,zone in (a,b),!old,size notin (s),owner"
+            ]
+        );
+        assert!(chosen("other", &two).is_empty(), "no workload, no pods");
+        let many: BTreeMap<_, _> = (0..=SELECTED)
+            .map(|n| workload("Deployment", &n.to_string(), labels.clone()))
+            .collect();
+        assert_eq!(chosen("shop", &many), [None]);
+        let controller = BTreeMap::from([workload("ReplicationController", "old", json!({ "app": "old" }))]);
+        assert_eq!(chosen("shop", &controller), [Some("app=old".to_owned())]);
+        for without in [
+            workload("Deployment", "web", json!({})),
+            workload(
+                "Deployment",
+                "web",
+                json!({ "matchExpressions": [{ "key": "a", "operator": "Gt" }] }),
+            ),
+            (ObjectKey::new("apps", "Deployment", Some("shop"), "gone"), None),
+            (
+                ObjectKey::new("", "PersistentVolumeClaim", Some("shop"), "data"),
+                None,
+            ),
+        ] {
+            assert_eq!(
+                chosen("shop", &BTreeMap::from([without.clone()])),
+                [None],
+                "{without:?}"
+            );
+        }
     }
 }
