@@ -45,6 +45,8 @@ pub enum Event {
         what: String,
         left: Option<Duration>,
     },
+    /// The run is over; what it came to is told elsewhere.
+    Over { app: AppName },
 }
 
 /// The stages of a run that people see.

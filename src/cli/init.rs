@@ -4,14 +4,20 @@ use clap::Args as ClapArgs;
 use serde_json::json;
 
 use super::Context;
+use super::drift::counted;
 use super::error::CommandError;
 use super::here::{Here, expanded, inputs};
+use super::place::{Finder, Place, kubeconfigs};
+use super::session::{docker_env, target_of};
 use super::table::{Cell, Table, cell, column};
 use crate::document::Diagnostics;
 use crate::engine::Snapshot;
+use crate::live::kubernetes::config::chosen;
+use crate::render::App;
 use crate::render::discover::FILE;
 use crate::report::Exit;
 use crate::report::text::Role;
+use crate::settings::Settings;
 
 /// Shows what a repository would deploy, before anything is set up
 ///
@@ -38,37 +44,49 @@ pub fn run(args: Args, context: &mut Context) -> Result<Exit, CommandError> {
         column("APP"),
         column("PATH"),
         column("TARGET"),
-        column("SERVICES"),
+        column("HOLDS"),
+        column("MADE OF"),
         column("").shrinks(),
     ]);
     let mut items = Vec::new();
     let mut problems = Diagnostics::new();
+    let mut unnamed = Unnamed::default();
     for app in &snapshot.discovery.apps {
         let inputs = inputs(context, &settings, app, source.local_root())?;
         let expanded = expanded(context, &settings, &snapshot, app, inputs)?;
-        let (services, remark) = match expanded.and_then(|inputs| snapshot.desired(app, &inputs)) {
-            Ok(desired) => {
-                let count = desired
-                    .bundle
-                    .as_ref()
-                    .map_or(desired.project.services.len(), |bundle| bundle.objects.len());
-                (count.to_string(), String::new())
-            }
+        let (count, holds, remark) = match expanded.and_then(|inputs| snapshot.desired(app, &inputs)) {
+            Ok(desired) => match &desired.bundle {
+                Some(bundle) => {
+                    let count = bundle.objects.len();
+                    (count.to_string(), counted(count, "object"), String::new())
+                }
+                None => {
+                    let count = desired.project.services.len();
+                    (count.to_string(), counted(count, "service"), String::new())
+                }
+            },
             Err(found) => {
                 let first = found.iter().next().map(ToString::to_string).unwrap_or_default();
                 problems.extend(found);
-                ("-".to_owned(), first)
+                ("-".to_owned(), "-".to_owned(), first)
             }
         };
         let path = if app.path.is_empty() { "." } else { &app.path };
-        let target = app.target.as_deref().unwrap_or("-");
-        let role = if remark.is_empty() { Role::Plain } else { Role::Bad };
-        items.push(json!({ "app": app.name, "path": path, "target": app.target, "services": services, "problem": remark }));
+        let goes = goes(context, &settings, app, &mut unnamed);
+        let (made, role) = (
+            app.kind.what(),
+            if remark.is_empty() { Role::Plain } else { Role::Bad },
+        );
+        items.push(json!({
+            "app": app.name, "path": path, "target": app.target, "services": count, "problem": remark,
+            "madeOf": made, "goesTo": goes,
+        }));
         table.row([
             Cell::from(app.name.as_str()),
             path.into(),
-            target.into(),
-            services.into(),
+            goes.unwrap_or_else(|| "-".to_owned()).into(),
+            holds.into(),
+            made.into(),
             cell(role, remark),
         ]);
     }
@@ -85,6 +103,7 @@ pub fn run(args: Args, context: &mut Context) -> Result<Exit, CommandError> {
             "-".into(),
             "-".into(),
             "-".into(),
+            "-".into(),
             cell(Role::Bad, first),
         ]);
         problems.extend(broken.diagnostics.clone());
@@ -94,7 +113,7 @@ pub fn run(args: Args, context: &mut Context) -> Result<Exit, CommandError> {
             Exit::Invalid,
             "nothing that can be deployed was found in this repository",
         )
-        .hint("a folder with a committed compose.yaml is an app; `driftless explain app` tells more"));
+        .hint("a folder with a committed compose.yaml, or with Kubernetes manifests, a kustomization or a chart, is an app; `driftless explain app` tells more"));
     }
     context.output.list("AppList", &items, &table)?;
     let declared = snapshot.discovery.apps.iter().any(|app| app.declared.is_some());
@@ -109,6 +128,7 @@ pub fn run(args: Args, context: &mut Context) -> Result<Exit, CommandError> {
             .output
             .note("\ndriftless.yaml lists these apps. Next: `driftless plan`.");
     }
+    unnamed.tell(context);
     if !snapshot.uncommitted.is_empty() {
         context
             .output
@@ -121,6 +141,75 @@ pub fn run(args: Args, context: &mut Context) -> Result<Exit, CommandError> {
         );
     }
     Ok(Exit::Done)
+}
+
+/// Where an app would go now, as far as that is seen without asking anybody.
+fn goes(context: &Context, settings: &Settings, app: &App, unnamed: &mut Unnamed) -> Option<String> {
+    let (docker, kubeconfigs) = (docker_env(context), kubeconfigs(&context.environment));
+    let finder = Finder {
+        settings,
+        docker: &docker,
+        kubeconfigs: &kubeconfigs,
+        person: true,
+    };
+    // What is wrong with a target is told by what needs it.
+    let name = target_of(settings, app).ok()?;
+    match finder.find(name, app.needs()).ok()? {
+        Place::Engine(endpoint) => Some(endpoint.name().to_owned()),
+        Place::Cluster { name: declared, spec } => match chosen(&spec) {
+            Ok((cluster, namespace)) => {
+                if name.is_none() {
+                    unnamed.apps.push(app.name.to_string());
+                    unnamed.at = Some((cluster.clone(), namespace.clone()));
+                }
+                let cluster = declared.unwrap_or(cluster);
+                // A target may spell out its namespace: `prod/blog`.
+                Some(match cluster.contains('/') {
+                    true => format!("k8s:{cluster}"),
+                    false => format!("k8s:{cluster}/{namespace}"),
+                })
+            }
+            Err(error) => {
+                unnamed.lost.get_or_insert(error.problem.to_string());
+                None
+            }
+        },
+    }
+}
+
+/// Apps on a cluster whose target nobody names.
+#[derive(Default)]
+struct Unnamed {
+    apps: Vec<String>,
+    /// Where `kubectl` would put them: context and namespace.
+    at: Option<(String, String)>,
+    /// Why there is no cluster to go to.
+    lost: Option<String>,
+}
+
+impl Unnamed {
+    /// How to give them one, so that they do not follow the current context of whoever runs a command.
+    fn tell(&self, context: &Context) {
+        let output = &context.output;
+        if let Some(lost) = &self.lost {
+            output.note(&format!(
+                "\nNo cluster is found for the Kubernetes apps: {lost}.\nName one with KUBECONFIG or --target k8s:CONTEXT."
+            ));
+        }
+        let Some((cluster, namespace)) = &self.at else {
+            return;
+        };
+        let apps = match self.apps.as_slice() {
+            [one] => format!("{one} goes"),
+            [first, second] => format!("{first} and {second} go"),
+            all => format!("{} apps go", all.len()),
+        };
+        output.note(&format!(
+            "\n{apps} where `kubectl` points now. To tie them to this cluster, declare it in config.yaml:\n  \
+             targets: {{ prod: {{ kubernetes: {cluster}, namespace: {namespace} }} }}\n\
+             and name it in driftless.yaml with `target: prod`. `driftless doctor` says what is missing there."
+        ));
+    }
 }
 
 fn write(snapshot: &Snapshot, root: Option<&std::path::Path>, context: &Context) -> Result<(), CommandError> {

@@ -128,6 +128,7 @@ fn value(event: &Event) -> serde_json::Value {
             "event": "waiting", "app": app, "resource": resource.as_ref().map(ToString::to_string), "what": what,
             "secondsLeft": left.map(|left| left.as_secs())
         }),
+        Event::Over { app } => json!({ "event": "over", "app": app }),
     }
 }
 
@@ -152,7 +153,7 @@ impl Plain {
         let line = match event {
             Event::Stage { app, stage } => format!("  {app}: {stage}"),
             Event::Step { app, resource, text } if self.steps => format!("  {app} {resource}: {text}"),
-            Event::Step { .. } => return None,
+            Event::Step { .. } | Event::Over { .. } => return None,
             Event::Done {
                 app,
                 resource,
@@ -224,6 +225,8 @@ struct App {
     stage: Option<Stage>,
     /// What the app as a whole waits for.
     waiting: Option<(String, Option<Duration>)>,
+    /// Its run has ended, and those of others go on.
+    over: bool,
     lines: BTreeMap<ResourceKey, State>,
 }
 
@@ -250,7 +253,7 @@ impl Picture {
         let (app, line) = match event {
             Event::Stage { app, stage } => {
                 let app = self.apps.entry(app).or_default();
-                (app.stage, app.waiting) = (Some(stage), None);
+                (app.stage, app.waiting, app.over) = (Some(stage), None, false);
                 return;
             }
             Event::Step { app, resource, text } => (app, (resource, State::Doing(text))),
@@ -266,6 +269,11 @@ impl Picture {
                 resource,
                 because,
             } => (app, (resource, State::Skipped(because))),
+            Event::Over { app } => {
+                let app = self.apps.entry(app).or_default();
+                (app.waiting, app.over) = (None, true);
+                return;
+            }
             Event::Waiting {
                 app,
                 resource: Some(resource),
@@ -322,7 +330,11 @@ impl Picture {
         let total: usize = self.apps.values().map(|app| app.lines.len() + 1).sum();
         let hide_done = total > MOST_LINES;
         for (name, app) in &self.apps {
-            let stage = app.stage.map(|stage| stage.to_string()).unwrap_or_default();
+            let stage = match app.stage {
+                _ if app.over => "is over".to_owned(),
+                Some(stage) => stage.to_string(),
+                None => String::new(),
+            };
             let done = app
                 .lines
                 .values()

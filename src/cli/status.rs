@@ -48,7 +48,8 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit, CommandError> {
             let all = Standing::of_all(&session, &names).await?;
             let seen = all.iter().map(Standing::gist).collect::<Vec<_>>();
             // A terminal is drawn again as times go by; a file gets a new picture only when something is new.
-            if context.output.clear() || last.as_ref() != Some(&seen) {
+            let redrawn = args.watch && context.output.clear();
+            if redrawn || last.as_ref() != Some(&seen) {
                 show(&session, &all, args.app.is_some(), context)?;
             }
             if !args.watch || context.output.closed() {

@@ -49,7 +49,11 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit, CommandError> {
         let runs = session.world.history.runs(&subject.key, SEARCHED)?;
         let standing = Standing::of(&session, subject).await?;
         let answer = answer(&standing, &state);
-        let failed = if answer.gate { last_failure(&runs) } else { None };
+        let failed = if answer.gate {
+            last_failure(&runs, standing.held.as_ref().map(|held| held.revision.as_str()))
+        } else {
+            None
+        };
         show(&standing, &answer, &state, failed.as_ref(), context)?;
         Ok(Exit::Done)
     })
@@ -69,7 +73,7 @@ fn answer(standing: &Standing, state: &AppState) -> Answer {
             let (what, since) = match (&standing.held, standing.sync) {
                 (Some(held), Sync::Held) => (
                     format!(
-                        "{} is held: {}",
+                        "{} is not applied again: {}",
                         held.revision.get(..7).unwrap_or_default(),
                         held.cause
                     ),
@@ -178,24 +182,44 @@ fn answer(standing: &Standing, state: &AppState) -> Answer {
     }
 }
 
-/// What was kept of the last failed gate.
-fn last_failure(runs: &[RunRow]) -> Option<(Run, Vec<Evidence>)> {
+/// The last run whose gate failed: that of the commit that is held, where one is.
+fn last_failure(runs: &[RunRow], held: Option<&str>) -> Option<Run> {
     runs.iter().find_map(|row| {
         let run: Run = serde_json::from_value(row.report.clone()).ok()?;
-        let evidence = match &run.end {
-            End::RolledBack(back) => back.evidence.clone(),
-            End::Frozen(frozen) => frozen.evidence.clone(),
-            _ => return None,
+        let shows = match &run.end {
+            End::RolledBack(back) => !back.evidence.is_empty() || !back.changed.is_empty(),
+            // A run that only says that it still is frozen has nothing to show.
+            End::Frozen(frozen) => !frozen.evidence.is_empty(),
+            _ => false,
         };
-        (!evidence.is_empty()).then_some((run, evidence))
+        let of_held = |revision: &crate::names::Revision| held.is_none_or(|held| held == revision.as_str());
+        (shows && run.revision.as_ref().is_some_and(of_held)).then_some(run)
     })
+}
+
+/// What a release had changed whose gate failed.
+fn changed(run: &Run) -> &[String] {
+    match &run.end {
+        End::RolledBack(back) => &back.changed,
+        End::Frozen(frozen) => &frozen.changed,
+        _ => &[],
+    }
+}
+
+/// What was kept of a run whose gate failed.
+fn evidence(run: &Run) -> &[Evidence] {
+    match &run.end {
+        End::RolledBack(back) => &back.evidence,
+        End::Frozen(frozen) => &frozen.evidence,
+        _ => &[],
+    }
 }
 
 fn show(
     standing: &Standing,
     answer: &Answer,
     state: &AppState,
-    failed: Option<&(Run, Vec<Evidence>)>,
+    failed: Option<&Run>,
     context: &Context,
 ) -> Result<(), CommandError> {
     let output = &context.output;
@@ -203,7 +227,9 @@ fn show(
         return output.value("Why", &serde_json::json!({
             "app": standing.app, "sync": standing.sync, "health": standing.health, "what": answer.what, "since": answer.since,
             "nextAttempt": state.next_attempt, "unblockedBy": answer.next, "status": standing,
-            "lastFailure": failed.map(|(run, evidence)| serde_json::json!({ "run": run.id, "started": run.started, "evidence": evidence })),
+            "lastFailure": failed.map(|run| serde_json::json!({
+                "run": run.id, "started": run.started, "evidence": evidence(run), "changed": changed(run),
+            })),
         }));
     }
     let now = now();
@@ -234,7 +260,7 @@ fn show(
     for (at, next) in answer.next.iter().enumerate() {
         text.push(fact(if at == 0 { "unblocked by" } else { "" }).span(Role::Name, next.as_str()));
     }
-    if let Some((run, evidence)) = failed {
+    if let Some(run) = failed {
         let revision = run.revision.as_ref().map_or("it", |revision| revision.short());
         text.push(Line::new().plain("  ").span(
             Role::Dim,
@@ -243,7 +269,7 @@ fn show(
                 now.clock(run.started)
             ),
         ));
-        text.append(told::evidence(evidence));
+        text.append(told::kept(run, output.width().unwrap_or(0)));
     }
     output.text(&text);
     Ok(())

@@ -8,7 +8,8 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Timestamp;
 use crate::history::RunRow;
 use crate::names::{Digest, RunId};
-use crate::plan::{self, Change, Phase, Plan};
+use crate::plan::{self, Action, Change, Phase, Plan};
+use crate::progress::Event;
 use crate::report::{End, Run, Trigger};
 
 use super::stage::{Bench, since};
@@ -28,7 +29,7 @@ impl Notes {
         self.changes = plan
             .changes
             .iter()
-            .filter(|change| change.acts())
+            .filter(|change| change.acts() && change.action != Action::Record)
             .map(describe)
             .collect();
     }
@@ -73,6 +74,8 @@ impl<'a> Book<'a> {
     }
 
     pub(super) fn close(self, end: End, notes: Notes) -> Run {
+        let app = self.turn.key.app.clone();
+        self.world.progress.event(Event::Over { app });
         let run = Run {
             id: self.id,
             key: self.turn.key.clone(),

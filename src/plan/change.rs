@@ -220,7 +220,7 @@ pub fn verb(action: &Action) -> &'static str {
         Action::Restart => "restarted",
         Action::Tidy => "tidied up",
         Action::Delete => "deleted",
-        Action::Record => "written down",
+        Action::Record => "list of the app's objects written",
         Action::Keep => "kept",
         Action::Blocked(_) => "blocked",
     }

@@ -80,6 +80,8 @@ impl Line {
 
 /// The column in which values and descriptions begin.
 const VALUES: usize = 25;
+/// The furthest: `spec.template.spec.containers[main].image` stands before it.
+const FURTHEST: usize = 54;
 /// The widest value that still pushes the columns after it.
 const WIDEST: usize = 48;
 /// The longest text of one value.
@@ -97,7 +99,7 @@ pub fn lines(plan: &Plan, target: &str) -> Vec<Line> {
         .iter()
         .flat_map(|change| &change.fields)
         .map(|field| 8 + field.field.width() + 2);
-    let column = keys.chain(names).max().unwrap_or(VALUES).clamp(VALUES, 44);
+    let column = keys.chain(names).max().unwrap_or(VALUES).clamp(VALUES, FURTHEST);
     let values = shown
         .iter()
         .flat_map(|change| &change.fields)

@@ -15,12 +15,14 @@ use crate::settle::Evidence;
 const LOG_LINES: usize = 5;
 /// Where the facts stand.
 const FACTS: usize = 18;
+/// Where they stand at most.
+const FURTHEST: usize = 40;
 
 /// What a run came to. `width` is the terminal's, 0 where nobody tells.
 pub fn run(run: &Run, now: &Now, width: usize) -> Text {
     let mut text = Text::new();
     text.push(headline(run, now));
-    details(run, &mut text, if width == 0 { text::ASSUMED } else { width });
+    details(run, &mut text, width);
     next_step(run).into_iter().for_each(|line| text.push(line));
     text.push_exit(run.exit(), width);
     for warning in &run.warnings {
@@ -53,11 +55,30 @@ pub fn runs(all: &[Run], now: &Now, width: usize) -> Text {
     text
 }
 
-/// Everything that was kept of a failed gate.
-pub fn evidence(all: &[Evidence]) -> Text {
+/// Everything that was kept of a failed gate; nothing of a run that ended otherwise.
+pub fn kept(run: &Run, width: usize) -> Text {
     let mut text = Text::new();
-    push_evidence(all, &mut text, usize::MAX);
+    push_failure(&run.end, &mut text, usize::MAX, width);
     text
+}
+
+/// What a failed gate showed, and what the release had changed.
+fn push_failure(end: &End, text: &mut Text, log_lines: usize, width: usize) {
+    let width = if width == 0 { text::ASSUMED } else { width };
+    let (evidence, changed, kept) = match end {
+        End::RolledBack(back) => (&back.evidence, &back.changed, back.not_reverted.as_slice()),
+        End::Frozen(frozen) => (&frozen.evidence, &frozen.changed, &[][..]),
+        _ => return,
+    };
+    // The names of objects are longer than those of services.
+    let heads = evidence.iter().map(|one| head(one).width());
+    let column = (heads.max().unwrap_or(0) + 6).clamp(FACTS, FURTHEST);
+    push_evidence(evidence, text, column, log_lines);
+    push_changed(changed, kept, text, column, width);
+}
+
+fn head(evidence: &Evidence) -> String {
+    evidence.service.resource().to_string()
 }
 
 fn headline(run: &Run, now: &Now) -> Line {
@@ -171,14 +192,7 @@ fn details(run: &Run, text: &mut Text, width: usize) {
             }
         }
         End::Held { held, .. } => push_running(held, text),
-        End::RolledBack(back) => {
-            push_evidence(&back.evidence, text, LOG_LINES);
-            push_changed(&back.changed, &back.not_reverted, text, width);
-        }
-        End::Frozen(frozen) => {
-            push_evidence(&frozen.evidence, text, LOG_LINES);
-            push_changed(&frozen.changed, &[], text, width);
-        }
+        end @ (End::RolledBack(_) | End::Frozen(_)) => push_failure(end, text, LOG_LINES, width),
         End::Failed(failure) => {
             if let Some(place) = &failure.place {
                 fact("at", place.to_string(), text);
@@ -203,11 +217,13 @@ fn push_running(held: &HeldRelease, text: &mut Text) {
     }
 }
 
-fn push_evidence(all: &[Evidence], text: &mut Text, log_lines: usize) {
+fn push_evidence(all: &[Evidence], text: &mut Text, column: usize, log_lines: usize) {
+    let fact = |head: &str, value: String, text: &mut Text| {
+        push_fact(head, Line::new().plain(value), text, column);
+    };
     for evidence in all {
-        let head = evidence.service.resource().to_string();
         fact(
-            &head,
+            &head(evidence),
             format!(
                 "{}/{} healthy: {}",
                 evidence.healthy, evidence.of, evidence.cause.detail
@@ -219,7 +235,7 @@ fn push_evidence(all: &[Evidence], text: &mut Text, log_lines: usize) {
             .as_ref()
             .filter(|probe| !evidence.cause.detail.contains(probe.as_str()))
         {
-            fact("last probe", probe.as_str(), text);
+            fact("last probe", probe.clone(), text);
         }
         if let Some(code) = evidence
             .exit_code
@@ -232,24 +248,27 @@ fn push_evidence(all: &[Evidence], text: &mut Text, log_lines: usize) {
             let line = Line::new()
                 .span(Role::Dim, format!("{} | ", evidence.container))
                 .plain(line.as_str());
-            push_fact(if at == 0 { "last output" } else { "" }, line, text);
+            push_fact(if at == 0 { "last output" } else { "" }, line, text, column);
         }
         for (at, event) in evidence.events.iter().enumerate() {
-            fact(if at == 0 { "events" } else { "" }, event.as_str(), text);
+            fact(if at == 0 { "events" } else { "" }, event.clone(), text);
         }
         if evidence.logs.is_empty() && !evidence.container.is_empty() {
-            fact("last output", "(it printed nothing)", text);
+            fact("last output", "(it printed nothing)".to_owned(), text);
         }
     }
 }
 
-fn push_changed(changed: &[String], kept: &[String], text: &mut Text, width: usize) {
+fn push_changed(changed: &[String], kept: &[String], text: &mut Text, column: usize, width: usize) {
+    let fact = |head: &str, value: String, text: &mut Text| {
+        push_fact(head, Line::new().plain(value), text, column);
+    };
     let both = format!(
         "{}        not reverted: {} (data never is)",
         changed.join(", "),
         kept.join(", ")
     );
-    if !changed.is_empty() && !kept.is_empty() && FACTS + both.width() <= width {
+    if !changed.is_empty() && !kept.is_empty() && column + both.width() <= width {
         fact("changed", both, text);
         return;
     }
@@ -284,11 +303,11 @@ fn push_obstacle(problem: &Obstacle, text: &mut Text) {
 }
 
 fn fact(head: &str, value: impl Into<String>, text: &mut Text) {
-    push_fact(head, Line::new().plain(value.into()), text);
+    push_fact(head, Line::new().plain(value.into()), text, FACTS);
 }
 
-fn push_fact(head: &str, value: Line, text: &mut Text) {
-    let mut line = Line::new().plain("    ").span(Role::Dim, head).to_column(FACTS);
+fn push_fact(head: &str, value: Line, text: &mut Text, column: usize) {
+    let mut line = Line::new().plain("    ").span(Role::Dim, head).to_column(column);
     for span in value.spans() {
         line = line.span(span.role, span.text.as_str());
     }
@@ -373,10 +392,10 @@ fn coded(code: &str, message: &str) -> String {
 }
 
 fn changes(count: usize) -> String {
-    if count == 1 {
-        "1 change".to_owned()
-    } else {
-        format!("{count} changes")
+    match count {
+        0 => "nothing had to change".to_owned(),
+        1 => "1 change".to_owned(),
+        count => format!("{count} changes"),
     }
 }
 

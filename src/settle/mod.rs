@@ -170,6 +170,10 @@ pub use objects::{Objects, Watched, judge_object};
 pub(super) trait Watch: Send {
     /// Reads everything once and judges it.
     async fn read(&mut self, now: Timestamp, timers: &mut Timers) -> Result<Pulse, LiveError>;
+    /// The name under which whoever the app's own probe asks is judged.
+    fn probed(&self, probe: &HttpProbe) -> ServiceName {
+        probe.service.clone()
+    }
     /// Asks the app's own probe.
     async fn probe(&mut self, probe: &HttpProbe) -> Result<(), String>;
     /// Takes what proves a failure, while it still can be read.
@@ -283,7 +287,7 @@ async fn run(
                             let cause = Cause::new(CauseKind::ProbeFailed, eyes.mask.clean(&text));
                             pulse
                                 .verdicts
-                                .insert(probe.service.clone(), Verdict::Failing(cause));
+                                .insert(watch.probed(probe), Verdict::Failing(cause));
                             probe_text = Some(text);
                         }
                     }
@@ -292,7 +296,7 @@ async fn run(
                     && timers.healthy.is_some()
                     && failed_probes >= PROBES_IN_A_ROW
                 {
-                    let failed = BTreeSet::from([probe.service.clone()]);
+                    let failed = BTreeSet::from([watch.probed(probe)]);
                     break End::Failed(watch.evidence(&failed, &pulse.verdicts, Some(text)).await);
                 }
                 if all_well {

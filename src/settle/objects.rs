@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::{EVIDENCE_LINES, Evidence, Eyes, Pulse, Timers, Watch};
 use crate::clock::Timestamp;
+use crate::health::kubernetes::fields;
 use crate::health::kubernetes::{Applied, Judged, Rules, Scene, Sightings, evidence, judge, time_to_verdict};
 use crate::health::{Cause, CauseKind, Verdict};
 use crate::live::LiveError;
@@ -123,6 +124,34 @@ impl<'a> Objects<'a> {
             .pop()
     }
 
+    fn service(&self, probe: &HttpProbe) -> Option<&Watched> {
+        self.watched
+            .iter()
+            .find(|one| &*one.key.kind == "Service" && *one.key.name == *probe.service.as_str())
+    }
+
+    /// A pod that a Service sends its traffic to; the newest, which is of the release.
+    fn behind(&self, service: &Watched) -> Option<PodContainer> {
+        let live = self.around.objects.get(&service.key)?.as_ref()?;
+        let selector = live.pointer("/spec/selector")?.as_object()?;
+        let chosen = |pod: &&Value| {
+            !selector.is_empty()
+                && fields::namespace(pod) == fields::namespace(live)
+                && selector
+                    .iter()
+                    .all(|(label, value)| Some(fields::label(pod, label)) == value.as_str())
+        };
+        let newest = |pod: &&Value| fields::text(pod, "/metadata/creationTimestamp").to_owned();
+        let pod = self.around.pods.iter().filter(chosen).max_by_key(newest)?;
+        let container = fields::list(pod, "/spec/containers").first()?;
+        Some(PodContainer {
+            namespace: fields::namespace(pod).to_owned(),
+            pod: fields::name(pod).to_owned(),
+            container: Some(fields::text(container, "/name").to_owned()),
+            previous: false,
+        })
+    }
+
     fn with_scene<T>(&self, one: &Watched, look: impl FnOnce(&Scene<'_>) -> T) -> T {
         let applied = Applied {
             at: self.started,
@@ -163,12 +192,16 @@ impl Watch for Objects<'_> {
         Ok(pulse)
     }
 
+    fn probed(&self, probe: &HttpProbe) -> ServiceName {
+        match self.service(probe) {
+            Some(service) => service.name.clone(),
+            None => probe.service.clone(),
+        }
+    }
+
     async fn probe(&mut self, probe: &HttpProbe) -> Result<(), String> {
         let cluster = self.eyes.target.cluster().map_err(|error| error.to_string())?;
-        let service = self
-            .watched
-            .iter()
-            .find(|one| &*one.key.kind == "Service" && *one.key.name == *probe.service.as_str());
+        let service = self.service(probe);
         let Some(namespace) = service.and_then(|one| one.key.namespace.as_deref()) else {
             return Err(format!("the app has no Service `{}` to probe", probe.service));
         };
@@ -195,19 +228,19 @@ impl Watch for Objects<'_> {
                 continue;
             };
             let found = self.with_scene(one, |scene| evidence::gather(scene, judged));
-            let logs = match &found.log {
-                Some(culprit) => {
-                    let container = PodContainer {
-                        namespace: culprit.namespace.clone(),
-                        pod: culprit.pod.clone(),
-                        container: culprit.container.clone(),
-                        previous: culprit.previous,
-                    };
-                    match self.eyes.target.cluster() {
-                        Ok(cluster) => cluster.logs(&container, EVIDENCE_LINES).await.unwrap_or_default(),
-                        Err(_) => Vec::new(),
-                    }
-                }
+            let culprit = found.log.as_ref().map(|culprit| PodContainer {
+                namespace: culprit.namespace.clone(),
+                pod: culprit.pod.clone(),
+                container: culprit.container.clone(),
+                previous: culprit.previous,
+            });
+            // A probe of the app asks a Service; what its pods say explains the answer.
+            let culprit = culprit.or_else(|| probe.and_then(|_| self.behind(one)));
+            let logs = match &culprit {
+                Some(container) => match self.eyes.target.cluster() {
+                    Ok(cluster) => cluster.logs(container, EVIDENCE_LINES).await.unwrap_or_default(),
+                    Err(_) => Vec::new(),
+                },
                 None => Vec::new(),
             };
             let mask = self.eyes.mask;
@@ -216,16 +249,17 @@ impl Watch for Objects<'_> {
                 .and_then(Verdict::cause)
                 .cloned()
                 .unwrap_or_else(|| Cause::new(CauseKind::NoProgress, found.line.clone()));
-            let pod = found
-                .log
-                .as_ref()
-                .map(|culprit| culprit.pod.clone())
-                .unwrap_or_default();
+            let pod = culprit.map(|culprit| culprit.pod).unwrap_or_default();
             all.push(Evidence {
                 service: one.name.clone(),
                 container: pod,
                 cause: Cause::new(cause.kind, mask.clean(&cause.detail)),
-                healthy: judged.healthy as usize,
+                // Where the app's own probe fails, what the cluster says of the object does not count.
+                healthy: if probe.is_some() {
+                    0
+                } else {
+                    judged.healthy as usize
+                },
                 of: judged.of as usize,
                 exit_code: found.exit_code,
                 probe: probe

@@ -22,6 +22,7 @@ mod guard;
 mod kubernetes_doctor;
 mod kubernetes_logs;
 mod kubernetes_oracle;
+mod kubernetes_output;
 mod laws_engine;
 mod laws_kubernetes;
 mod laws_kubernetes_access;

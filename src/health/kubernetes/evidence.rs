@@ -13,7 +13,7 @@ const EVENTS: usize = 5;
 /// What to keep of a failure.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Findings {
-    /// `2/3 pods: app: CrashLoopBackOff, exit 1 twice`, or the state in one word.
+    /// `2/3 pods: app: CrashLoopBackOff, exit code 1, twice`, or the state in one word.
     pub line: String,
     /// The five newest events, newest first.
     pub events: Vec<EventLine>,

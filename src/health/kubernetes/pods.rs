@@ -28,7 +28,7 @@ const EVICTION_EXPLAINS: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
     pub kind: CauseKind,
-    /// Without the pod: `CrashLoopBackOff, exit 1 twice`.
+    /// Without the pod: `CrashLoopBackOff, exit code 1, twice`.
     pub text: String,
     pub container: Option<String>,
     pub previous: bool,
@@ -437,13 +437,13 @@ fn crashed(
         // A program that ends with 0 again and again is no service.
         (0, _) => (
             CauseKind::EndedByItself,
-            format!("{word}it ended with exit 0 {often}, although it should keep running"),
+            format!("{word}it ended with exit code 0 {often}, although it should keep running"),
         ),
         (126 | 127, _) => (
             CauseKind::CannotRun,
-            format!("{word}its command can't be run, exit {code} {often}"),
+            format!("{word}its command can't be run, exit code {code} {often}"),
         ),
-        _ => (CauseKind::CrashLoop, format!("{word}exit {code} {often}")),
+        _ => (CauseKind::CrashLoop, format!("{word}exit code {code}, {often}")),
     };
     let final_now = exits >= CRASH_LIMIT && (code != 0 || killed.is_some() || backing_off);
     let patience = if final_now {

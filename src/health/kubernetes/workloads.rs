@@ -214,7 +214,11 @@ pub fn deployment(scene: &Scene<'_>) -> Judged {
     let lacking = if updated < wanted {
         Some(format!("{updated} of {wanted} pods are of the new revision"))
     } else if old > 0 {
-        Some(format!("{old} pods of older revisions are still there"))
+        Some(if old == 1 {
+            "1 pod of an older revision is still there".to_owned()
+        } else {
+            format!("{old} pods of older revisions are still there")
+        })
     } else if all > wanted {
         Some(format!("{all} pods are there, {wanted} are asked for"))
     } else if ready < wanted {

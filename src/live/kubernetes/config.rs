@@ -55,14 +55,7 @@ pub async fn resolve(spec: &ClusterSpec) -> Result<Resolved, LiveError> {
         });
     }
     let merged = merged(spec)?;
-    let Some(context) = spec.context.clone().or_else(|| merged.current_context.clone()) else {
-        let message = format!("it has no current context; it knows {}", contexts(&merged));
-        return Err(LiveError::new(CALL, Problem::Kubeconfig { message }));
-    };
-    if !merged.contexts.iter().any(|known| known.name == context) {
-        let message = format!("it has no context `{context}`; it knows {}", contexts(&merged));
-        return Err(LiveError::new(CALL, Problem::Kubeconfig { message }));
-    }
+    let context = named(spec, &merged)?;
     let user = merged
         .contexts
         .iter()
@@ -88,6 +81,38 @@ pub async fn resolve(spec: &ClusterSpec) -> Result<Resolved, LiveError> {
         config: tuned(config),
         context,
     })
+}
+
+/// The context and the namespace that a specification comes to. Nothing is asked, and no program is started.
+pub fn chosen(spec: &ClusterSpec) -> Result<(String, String), LiveError> {
+    let (context, own) = if spec.kubeconfigs.is_empty() {
+        ("in-cluster".to_owned(), None)
+    } else {
+        let merged = merged(spec)?;
+        let name = named(spec, &merged)?;
+        let context = merged.contexts.into_iter().find(|known| known.name == name);
+        (name, context.and_then(|known| known.context?.namespace))
+    };
+    let namespace = spec.namespace.clone().or(own);
+    Ok((context, namespace.unwrap_or_else(|| "default".to_owned())))
+}
+
+/// The context's name; an error that lists them where there is no such.
+fn named(spec: &ClusterSpec, merged: &Kubeconfig) -> Result<String, LiveError> {
+    let refused = |message| Err(LiveError::new(CALL, Problem::Kubeconfig { message }));
+    let Some(context) = spec.context.clone().or_else(|| merged.current_context.clone()) else {
+        return refused(format!(
+            "it has no current context; it knows {}",
+            contexts(merged)
+        ));
+    };
+    if !merged.contexts.iter().any(|known| known.name == context) {
+        return refused(format!(
+            "it has no context `{context}`; it knows {}",
+            contexts(merged)
+        ));
+    }
+    Ok(context)
 }
 
 /// The contexts that the files hold, for `driftless doctor` and for completions.

@@ -642,11 +642,15 @@ fn refused(scene: &Scene<'_>, key: &ObjectKey, refusal: &Refusal) -> Box<Problem
     );
     problem.help = Some(match code {
         "E0582" => {
-            "the account needs the verb `patch` for it; `kubectl auth can-i patch` shows what it may do"
+            "the account needs the verb `patch` for it; `driftless doctor` lists what is missing, and what grants it"
                 .to_owned()
         }
         "E0586" => format!("driftless explain {code}"),
         "E0584" => "change the manifest, or the cluster's policy".to_owned(),
+        _ if refusal.status == 404 && refusal.message.starts_with("namespaces ") => {
+            let namespace = key.namespace.as_deref().unwrap_or_default();
+            format!("`kubectl create namespace {namespace}`, or add a Namespace to the app")
+        }
         _ => "correct the manifest; nothing was changed".to_owned(),
     });
     problem

@@ -16,7 +16,7 @@ fn crash_loop_fails_at_the_second_exit() {
     let mut stage = one(with_state(new_pod("a"), exit(1, "Error", 4), json!({}), 0));
     let judged = stage.look(5);
     is_failing(&judged, CauseKind::Crashed);
-    assert_eq!(detail(&judged), "1/3 pods: app: exit 1 once");
+    assert_eq!(detail(&judged), "1/3 pods: app: exit code 1, once");
     // Restarted once and gone again; the reason CrashLoopBackOff comes later or never.
     stage.pods = vec![with_state(
         new_pod("a"),
@@ -26,7 +26,7 @@ fn crash_loop_fails_at_the_second_exit() {
     )];
     let judged = stage.look(9);
     is_failed(&judged, CauseKind::CrashLoop);
-    assert_eq!(detail(&judged), "1/3 pods: app: exit 1 twice");
+    assert_eq!(detail(&judged), "1/3 pods: app: exit code 1, twice");
     // Seen only when it runs again.
     stage.pods = vec![with_state(
         new_pod("a"),
@@ -345,7 +345,7 @@ fn one_pod_of_ten_is_not_the_release_and_two_are() {
     is_failed(&judged, CauseKind::CrashLoop);
     assert_eq!(
         detail(&judged),
-        "2/10 pods: app: CrashLoopBackOff, exit 1 3 times"
+        "2/10 pods: app: CrashLoopBackOff, exit code 1, 3 times"
     );
     // A careful rollout makes one new pod at a time: that one speaks for all.
     let mut careful = Stage::of(deployment(10, [11, 1, 10, 10]));
@@ -444,7 +444,7 @@ fn the_evidence_is_the_newest_warnings_and_the_right_log() {
     let findings = evidence::gather(&stage.scene(), &judged);
     assert_eq!(
         findings.line,
-        "1/3 pods: app: exit 1 3 times".replace("3 times", "twice")
+        "1/3 pods: app: exit code 1, 3 times".replace("3 times", "twice")
     );
     assert_eq!(findings.events.len(), 5);
     assert!(

@@ -63,7 +63,7 @@ fn each_step_of_a_rollout_is_progress_and_grows() {
     }
     assert!(steps.first() < steps.last(), "{steps:?}");
     let judged = rollout([4, 3, 3, 3], Vec::new()).look(5);
-    assert_eq!(detail(&judged), "1 pods of older revisions are still there");
+    assert_eq!(detail(&judged), "1 pod of an older revision is still there");
 }
 
 #[test]
@@ -284,7 +284,10 @@ fn a_new_pod_of_a_stateful_set_fails_it_early() {
     ];
     let judged = stage.look(10);
     is_failed(&judged, CauseKind::CrashLoop);
-    assert_eq!(detail(&judged), "1/3 pods: app: CrashLoopBackOff, exit 1 twice");
+    assert_eq!(
+        detail(&judged),
+        "1/3 pods: app: CrashLoopBackOff, exit code 1, twice"
+    );
 }
 
 #[test]
