@@ -37,6 +37,14 @@ pub fn helps() -> Vec<(String, String)> {
     all
 }
 
+/// Whether this program takes a command line that somebody wrote down, or its words about it.
+pub fn takes(line: &[String]) -> Result<(), String> {
+    match help::command(80, clap::ColorChoice::Never).try_get_matches_from(line) {
+        Err(error) if error.use_stderr() => Err(error.to_string()),
+        _ => Ok(()),
+    }
+}
+
 fn cli() -> String {
     let mut page = format!("{NOTE}# Command line\n\n");
     for (at, (name, help)) in helps().into_iter().enumerate() {

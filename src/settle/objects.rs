@@ -236,12 +236,10 @@ impl Watch for Objects<'_> {
             });
             // A probe of the app asks a Service; what its pods say explains the answer.
             let culprit = culprit.or_else(|| probe.and_then(|_| self.behind(one)));
-            let logs = match &culprit {
-                Some(container) => match self.eyes.target.cluster() {
-                    Ok(cluster) => cluster.logs(container, EVIDENCE_LINES).await.unwrap_or_default(),
-                    Err(_) => Vec::new(),
-                },
-                None => Vec::new(),
+            // A container that never started has no log, and that is no silence.
+            let logs = match (&culprit, self.eyes.target.cluster()) {
+                (Some(container), Ok(cluster)) => cluster.logs(container, EVIDENCE_LINES).await.ok(),
+                _ => None,
             };
             let mask = self.eyes.mask;
             let cause = verdicts
@@ -249,10 +247,10 @@ impl Watch for Objects<'_> {
                 .and_then(Verdict::cause)
                 .cloned()
                 .unwrap_or_else(|| Cause::new(CauseKind::NoProgress, found.line.clone()));
-            let pod = culprit.map(|culprit| culprit.pod).unwrap_or_default();
+            let pod = culprit.filter(|_| logs.is_some()).map(|culprit| culprit.pod);
             all.push(Evidence {
                 service: one.name.clone(),
-                container: pod,
+                container: pod.unwrap_or_default(),
                 cause: Cause::new(cause.kind, mask.clean(&cause.detail)),
                 // Where the app's own probe fails, what the cluster says of the object does not count.
                 healthy: if probe.is_some() {
@@ -266,7 +264,7 @@ impl Watch for Objects<'_> {
                     .map(str::to_owned)
                     .or(found.probe)
                     .map(|text| mask.clean(&text)),
-                logs: logs.iter().map(|line| mask.clean(line)).collect(),
+                logs: logs.iter().flatten().map(|line| mask.clean(line)).collect(),
                 events: found
                     .events
                     .iter()

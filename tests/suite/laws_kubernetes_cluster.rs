@@ -194,6 +194,16 @@ fn an_api_that_does_not_answer_is_unknown_and_concerns_nobody_else() {
         !said.contains("1 to create") && !said.contains("2 to create"),
         "{plan}"
     );
+    let told = format!(
+        "the server of `{}` does not answer: its objects are unknown",
+        part.group
+    );
+    drop(
+        user.run(&["doctor"])
+            .success()
+            .says(&told)
+            .says("kubectl get apiservices"),
+    );
     // A change beside it waits: a release that can't be seen whole can't be judged.
     user.commit(&(part.manifest("one", 1) + &part.manifest("two", 1) + &config("settings", "9")));
     user.proxy.clear();
