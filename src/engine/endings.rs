@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::gate::{self, ApprovedPlan, Permit};
 use crate::history::{AppState, BlockedBy, HeldBy, Hold, Phase, Write};
 use crate::names::Digest;
-use crate::plan::{Change, Moved, Plan, ProblemKind};
+use crate::plan::{Action, Change, Moved, Plan, ProblemKind};
 use crate::release::{Outcome, Record};
 use crate::render::model::Project;
 use crate::report::{End, Failure, Frozen, HeldRelease, Obstacle, Stage};
@@ -76,18 +76,17 @@ pub(super) fn cause_line(evidence: &[Evidence]) -> String {
     }
 }
 
-/// The fields that Git moved, as `service/api image`.
+/// The fields that Git moved, as `service/api image`; of an object that is made anew as a whole, that it is.
 pub(super) fn changed_fields(plan: &Plan) -> Vec<String> {
-    plan.changes
-        .iter()
-        .flat_map(|change| {
-            change
-                .fields
-                .iter()
-                .filter(|field| field.moved == Moved::Git)
-                .map(move |field| format!("{} {}", change.key, field.field))
-        })
-        .collect()
+    let mut changed = Vec::new();
+    for change in &plan.changes {
+        let moved = change.fields.iter().filter(|field| field.moved == Moved::Git);
+        changed.extend(moved.map(|field| format!("{} {}", change.key, field.field)));
+        if change.action == Action::Replace && change.fields.is_empty() {
+            changed.push(format!("{} (replaced)", change.key));
+        }
+    }
+    changed
 }
 
 pub(super) fn drifted_fields(plan: &Plan) -> Vec<String> {

@@ -13,6 +13,8 @@ use crate::settle::Evidence;
 
 /// Log lines that are shown of each failed container; `why` shows all that were kept.
 const LOG_LINES: usize = 5;
+/// Events that are shown of each failed object.
+const EVENTS: usize = 2;
 /// Where the facts stand.
 const FACTS: usize = 18;
 /// Where they stand at most.
@@ -250,7 +252,13 @@ fn push_evidence(all: &[Evidence], text: &mut Text, column: usize, log_lines: us
                 .plain(line.as_str());
             push_fact(if at == 0 { "last output" } else { "" }, line, text, column);
         }
-        for (at, event) in evidence.events.iter().enumerate() {
+        // As with the log: the newest tell most, and `why` shows all.
+        let events = if log_lines == usize::MAX {
+            usize::MAX
+        } else {
+            EVENTS
+        };
+        for (at, event) in evidence.events.iter().take(events).enumerate() {
             fact(if at == 0 { "events" } else { "" }, event.clone(), text);
         }
         if evidence.logs.is_empty() && !evidence.container.is_empty() {
