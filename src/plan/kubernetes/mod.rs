@@ -9,6 +9,7 @@ mod object;
 mod order;
 mod prune;
 mod record;
+mod refused;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::refused::{is_left_over, refused};
 use super::{GONE, OBSERVED, Scene};
 use crate::live::Refusal;
 use crate::live::kubernetes::fields::{self, Difference, Path, plain, stripped};
 use crate::live::kubernetes::op::{MANAGER, Op};
 use crate::live::kubernetes::ownership;
-use crate::live::kubernetes::refusal::path_of;
 use crate::live::kubernetes::world::{Belongs, Body, DryRun, LiveObject, OwnedObject, Seen, Wanted};
 use crate::names::ObjectKey;
 use crate::plan::{
@@ -231,8 +231,12 @@ fn present(
         return Ok(kept(scene, key, Some(DEFINED_LATER), owned.cloned()));
     }
     match &wanted.dry {
-        Some(DryRun::Refused(refusal)) => return Err(refused(scene, key, refusal)),
-        Some(DryRun::Immutable(refusal)) => return immutable(scene, key, wanted, live, refusal),
+        Some(DryRun::Refused(refusal)) if !is_left_over(refusal, &wanted.body.0) => {
+            return Err(refused(scene, key, refusal));
+        }
+        Some(DryRun::Refused(refusal) | DryRun::Immutable(refusal)) => {
+            return immutable(scene, key, wanted, live, refusal);
+        }
         _ => {}
     }
     let sent = fields::digest(&wanted.body.0);
@@ -598,60 +602,4 @@ pub(super) fn problem(
         help: None,
         kind,
     })
-}
-
-/// What a refusal means for the plan: the field's line in Git, and whose turn it is.
-fn refused(scene: &Scene<'_>, key: &ObjectKey, refusal: &Refusal) -> Box<Problem> {
-    let resource = scene.resource(key);
-    let (code, kind) = match refusal.status {
-        _ if refusal.by_admission() => ("E0584", ProblemKind::Preflight),
-        401 | 403 => ("E0582", ProblemKind::Target),
-        422 if refusal.is_immutable() => ("E0586", ProblemKind::Preflight),
-        422 | 400 => ("E0581", ProblemKind::Preflight),
-        _ => ("E0580", ProblemKind::Preflight),
-    };
-    // The words of a refusal may repeat a value; those of a Secret are left out.
-    let secret = &*key.kind == "Secret";
-    let causes: Vec<String> = refusal
-        .causes
-        .iter()
-        .map(|(field, words)| {
-            if secret {
-                field.clone()
-            } else {
-                format!("{field}: {words}")
-            }
-        })
-        .collect();
-    let words = match (causes.is_empty(), secret) {
-        (false, _) => causes.join("; "),
-        (true, true) => refusal.reason.clone(),
-        (true, false) => refusal.message.clone(),
-    };
-    let pointer = refusal.causes.first().map(|(field, _)| {
-        let manifest = scene.manifest(key).map(|manifest| &manifest.value);
-        path_of(field).pointer(manifest.unwrap_or(&Value::Null))
-    });
-    let mut problem = problem(
-        scene,
-        key,
-        code,
-        format!("{resource}: {words}"),
-        pointer.as_deref(),
-        kind,
-    );
-    problem.help = Some(match code {
-        "E0582" => {
-            "the account needs the verb `patch` for it; `driftless doctor` lists what is missing, and what grants it"
-                .to_owned()
-        }
-        "E0586" => format!("driftless explain {code}"),
-        "E0584" => "change the manifest, or the cluster's policy".to_owned(),
-        _ if refusal.status == 404 && refusal.message.starts_with("namespaces ") => {
-            let namespace = key.namespace.as_deref().unwrap_or_default();
-            format!("`kubectl create namespace {namespace}`, or add a Namespace to the app")
-        }
-        _ => "correct the manifest; nothing was changed".to_owned(),
-    });
-    problem
 }
