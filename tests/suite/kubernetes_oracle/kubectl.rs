@@ -147,14 +147,21 @@ impl Kubectl<'_> {
     /// Applies for another manager, as somebody who works past Git.
     pub fn apply_as(&self, manager: &str, objects: &[Value]) {
         let manager = format!("--field-manager={manager}");
+        let arguments = ["apply", "--server-side", "--force-conflicts", &manager];
+        drop(self.run(&arguments, objects, &[]).success());
+    }
+
+    /// Writes whole objects over what is there, as an editor does. What they don't have goes.
+    pub fn replace(&self, objects: &[Value]) {
         drop(
-            self.run(
-                &["apply", "--server-side", "--force-conflicts", &manager],
-                objects,
-                &[],
-            )
-            .success(),
+            self.run(&["replace", "--field-manager=kubectl-replace"], objects, &[])
+                .success(),
         );
+    }
+
+    /// Deletes them, and waits until they are gone.
+    pub fn delete(&self, objects: &[Value]) {
+        drop(self.run(&["delete"], objects, &[]).success());
     }
 }
 
