@@ -16,7 +16,7 @@ use super::client::{APPLY_PATCH, Api};
 use super::fields;
 use super::kinds::{Kinds, Resource};
 use super::op::MANAGER;
-use super::ownership;
+use super::ownership::{self, Handed};
 use super::world::{Ask, Belongs, Body, ClusterFacts, DryRun, LiveObject, Observed, Seen, Wanted};
 use crate::live::{LiveError, Problem, Refusal};
 use crate::names::{AppName, ObjectKey};
@@ -524,7 +524,7 @@ async fn complete(
             if same || live.deleting.is_some() {
                 None
             } else {
-                Some(dry_run(api, &resource, &key, &body).await?)
+                Some(try_on(api, &resource, &key, &body, live).await?)
             }
         }
         Seen::Absent if blind => None,
@@ -540,6 +540,40 @@ async fn complete(
             dry,
         },
     ))
+}
+
+/// The dry run on a live object. Where it is refused and somebody has set fields by hand, the same object is tried under another
+/// name, where nothing but the manifest can be wrong.
+async fn try_on(
+    api: &Api,
+    resource: &Resource,
+    key: &ObjectKey,
+    body: &Value,
+    live: &LiveObject,
+) -> Result<DryRun, LiveError> {
+    let tried = dry_run(api, resource, key, body).await?;
+    let by_hand =
+        || ownership::handed_over(&live.value, &live.managed.0, &live.managers, body, Handed::ByHand);
+    if !matches!(&tried, DryRun::Refused(refusal) if refusal.status == 422) || by_hand().is_none() {
+        return Ok(tried);
+    }
+    let other = ObjectKey::new(
+        &key.group,
+        &key.kind,
+        key.namespace.as_deref(),
+        &format!("{}-anew", key.name),
+    );
+    let named = |object: &Value, name: &str| {
+        let mut object = object.clone();
+        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.insert("name".to_owned(), json!(name));
+        }
+        object
+    };
+    match dry_run(api, resource, &other, &named(body, &other.name)).await? {
+        DryRun::Would(after) => Ok(DryRun::Excluded(Arc::new(Body(named(&after.0, &key.name))))),
+        _ => Ok(tried),
+    }
 }
 
 /// Whether an annotation says yes, as Flux and we write it.

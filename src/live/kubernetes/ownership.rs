@@ -262,9 +262,24 @@ fn set(body: &mut Value, path: &Path, to: Value) {
     }
 }
 
+/// What is handed over to us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Handed {
+    /// What client-side apply left behind.
+    Applied,
+    /// Also what people have set in what the object says, its metadata aside.
+    ByHand,
+}
+
 /// `managedFields` after the fields of client-side apply were handed to us, and after people let go of fields that Git no
 /// longer has; `None` when there is nothing to hand over.
-pub fn handed_over(live: &Value, managed: &Value, managers: &[Manager], body: &Value) -> Option<Value> {
+pub fn handed_over(
+    live: &Value,
+    managed: &Value,
+    managers: &[Manager],
+    body: &Value,
+    what: Handed,
+) -> Option<Value> {
     let entries = managed.as_array()?;
     let text = |entry: &Value, key: &str| {
         entry
@@ -310,7 +325,18 @@ pub fn handed_over(live: &Value, managed: &Value, managers: &[Manager], body: &V
             continue;
         }
         let mut entry = entry.clone();
-        if is_person(&text(&entry, "manager")) && text(&entry, "subresource").is_empty() {
+        let by_hand = is_person(&text(&entry, "manager")) && text(&entry, "subresource").is_empty();
+        if by_hand && what == Handed::ByHand {
+            let set = entry.get_mut("fieldsV1").and_then(Value::as_object_mut);
+            let metadata = set.and_then(|set| {
+                let metadata = set.remove("f:metadata");
+                changed |= !set.is_empty();
+                merge(&mut merged, set);
+                metadata
+            });
+            let Some(metadata) = metadata else { continue };
+            entry["fieldsV1"] = json!({ "f:metadata": metadata });
+        } else if by_hand {
             for path in &gone {
                 changed |= let_go(entry.get_mut("fieldsV1"), path);
             }
@@ -415,7 +441,34 @@ mod tests {
             &live["metadata"]["managedFields"],
             &fields::managers(live),
             body,
+            Handed::Applied,
         )
+    }
+
+    #[test]
+    fn what_people_have_set_is_handed_over_without_their_metadata() {
+        let live = live(json!([
+            {"manager": "driftless", "operation": "Apply", "apiVersion": "apps/v1", "fieldsV1": {"f:spec": {"f:replicas": {}}}},
+            {"manager": "kubectl-edit", "operation": "Update", "fieldsV1": {"f:metadata": {"f:labels": {"f:extra": {}}}, "f:spec": {"f:paused": {}}}},
+            {"manager": "kubectl-scale", "operation": "Update", "subresource": "scale", "fieldsV1": {"f:spec": {"f:replicas": {}}}},
+            {"manager": "injector", "operation": "Update", "fieldsV1": {"f:spec": {"f:minReadySeconds": {}}}},
+        ]));
+        let managed = &live["metadata"]["managedFields"];
+        let body = json!({"spec": {"replicas": 3}});
+        let after = handed_over(&live, managed, &fields::managers(&live), &body, Handed::ByHand);
+        let after = after.expect("something to hand over");
+        assert_eq!(
+            after[0]["fieldsV1"],
+            json!({"f:metadata": {"f:labels": {"f:extra": {}}}})
+        );
+        assert_eq!(
+            (&after[1]["manager"], &after[2]["manager"]),
+            (&json!("kubectl-scale"), &json!("injector"))
+        );
+        assert_eq!(
+            after[3]["fieldsV1"],
+            json!({"f:spec": {"f:replicas": {}, "f:paused": {}}})
+        );
     }
 
     fn key() -> ObjectKey {

@@ -196,6 +196,8 @@ pub enum DryRun {
     Refused(Refusal),
     /// A field that can't be changed would be.
     Immutable(Refusal),
+    /// The server refuses it for what somebody has set by hand. By itself it would be taken, and be this.
+    Excluded(Arc<Body>),
     /// It can't be asked (forbidden, or a webhook that does no dry runs); the reason.
     NotPossible(String),
 }

@@ -13,7 +13,7 @@ use super::{GONE, OBSERVED, Scene};
 use crate::live::Refusal;
 use crate::live::kubernetes::fields::{self, Difference, Path, plain, stripped};
 use crate::live::kubernetes::op::{MANAGER, Op};
-use crate::live::kubernetes::ownership;
+use crate::live::kubernetes::ownership::{self, Handed};
 use crate::live::kubernetes::world::{Belongs, Body, DryRun, LiveObject, OwnedObject, Seen, Wanted};
 use crate::names::ObjectKey;
 use crate::plan::{
@@ -315,6 +315,10 @@ fn present(
     if let Some(DryRun::NotPossible(why)) = &wanted.dry {
         update.notes.push(format!("compared without the server: {why}"));
     }
+    if let Some(DryRun::Excluded(_)) = &wanted.dry {
+        let note = "what was set by hand excludes what Git says, and is taken away";
+        update.notes.push(note.to_owned());
+    }
     update.notes.extend(left);
     update.fields = fields;
     update.steps = steps(key, wanted, live);
@@ -337,11 +341,19 @@ fn present(
     })
 }
 
+/// The `managedFields` after what is handed over to us, if anything is.
+fn handed_over(wanted: &Wanted, live: &LiveObject) -> Option<Value> {
+    let what = match &wanted.dry {
+        Some(DryRun::Excluded(_)) => Handed::ByHand,
+        _ => Handed::Applied,
+    };
+    ownership::handed_over(&live.value, &live.managed.0, &live.managers, &wanted.body.0, what)
+}
+
 /// The calls that bring a live object to what is wanted.
 fn steps(key: &ObjectKey, wanted: &Wanted, live: &LiveObject) -> Vec<Step> {
     let mut steps = Vec::new();
-    if let Some(after) = ownership::handed_over(&live.value, &live.managed.0, &live.managers, &wanted.body.0)
-    {
+    if let Some(after) = handed_over(wanted, live) {
         steps.push(Step::Object(Op::TakeOver {
             key: key.clone(),
             api_version: wanted.body.0.get("apiVersion").map(plain).unwrap_or_default(),
@@ -444,6 +456,7 @@ fn equal(wanted: &Wanted, live: &LiveObject) -> bool {
             let takes = fields::owned(&after.0, MANAGER) == live.owned;
             takes && fields::differences(&stripped(&live.value), &stripped(&after.0)).is_empty()
         }
+        Some(DryRun::Excluded(_)) => false,
         _ => true,
     }
 }
@@ -466,11 +479,15 @@ fn differing(
             .into_iter()
             .filter(|one| one.to.is_some())
             .collect(),
+        // As new it would also have what servers and controllers have filled in; of that nothing is said.
+        Some(DryRun::Excluded(anew)) => fields::differences(&before, &bare(&anew.0))
+            .into_iter()
+            .filter(|one| one.path.get(&wanted.body.0).is_some())
+            .collect(),
         _ => Vec::new(),
     };
     // What client-side apply owns and Git no longer has goes once its fields are ours; the dry run can't know that.
-    if let Some(after) = ownership::handed_over(&live.value, &live.managed.0, &live.managers, &wanted.body.0)
-    {
+    if let Some(after) = handed_over(wanted, live) {
         found.extend(going(live, &after, &wanted.body.0));
     }
     let sent = fields::digest(&wanted.body.0);
