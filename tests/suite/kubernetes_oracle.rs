@@ -216,7 +216,6 @@ impl<'c> Oracle<'c> {
                     there.is_some() || shown.new,
                     "{object}: {field} differs no more: {why}"
                 );
-                shown.equal |= shown.fields.is_empty() && !shown.new;
             }
         }
         shown
@@ -248,7 +247,10 @@ impl<'c> Oracle<'c> {
             .collect();
         assert!(moved.is_empty(), "our plan: {moved:#?}");
         let shown = self.diff(&self.read(files));
-        let moved: Vec<_> = shown.into_iter().filter(|(_, shown)| !shown.equal).collect();
+        let moved: Vec<_> = shown
+            .into_iter()
+            .filter(|(_, shown)| shown.new || !shown.fields.is_empty())
+            .collect();
         assert!(moved.is_empty(), "kubectl's: {moved:#?}");
     }
 

@@ -22,8 +22,6 @@ pub struct Kubectl<'c> {
 pub struct Shown {
     /// Whether there was no such object.
     pub new: bool,
-    /// Whether its two texts are the same, to the last byte.
-    pub equal: bool,
     pub fields: Fields,
 }
 
@@ -98,13 +96,11 @@ impl Kubectl<'_> {
             tree(&folder.path().join("merged")),
         );
         assert_eq!(merged.len(), objects.len(), "kubectl shows each object");
-        let shown = merged.into_iter().map(|(key, (text, after))| {
-            let (equal, fields) = match live.get(&key) {
-                Some((before_text, before)) => (*before_text == text, differences(before, &after)),
-                None => (false, Fields::new()),
-            };
-            let new = !live.contains_key(&key);
-            (key, Shown { new, equal, fields })
+        let shown = merged.into_iter().map(|(key, after)| {
+            let fields = live.get(&key).map(|before| differences(before, &after));
+            let new = fields.is_none();
+            let fields = fields.unwrap_or_default();
+            (key, Shown { new, fields })
         });
         shown.collect()
     }
@@ -151,12 +147,18 @@ impl Kubectl<'_> {
         drop(self.run(&arguments, objects, &[]).success());
     }
 
-    /// Writes whole objects over what is there, as an editor does. What they don't have goes.
+    /// Writes whole objects over what is there, as an editor does. What they don't have goes. A controller that writes its
+    /// status at the same moment makes it a conflict; then it is done again.
     pub fn replace(&self, objects: &[Value]) {
-        drop(
-            self.run(&["replace", "--field-manager=kubectl-replace"], objects, &[])
-                .success(),
-        );
+        for _ in 0..5 {
+            let said = self.run(&["replace", "--field-manager=kubectl-replace"], objects, &[]);
+            let mut errors = said.stderr.lines().filter(|line| line.starts_with("Error"));
+            if said.status == Some(0) {
+                return;
+            }
+            assert!(errors.all(|line| line.contains("(Conflict)")), "{said}");
+        }
+        panic!("kubectl replace meets a conflict each time");
     }
 
     /// Deletes them, and waits until they are gone.
@@ -175,13 +177,13 @@ pub fn invalid(said: &CommandOutput) -> BTreeSet<String> {
 }
 
 /// The files that `kubectl diff` wrote: an object each.
-fn tree(folder: &Path) -> BTreeMap<String, (String, Value)> {
+fn tree(folder: &Path) -> BTreeMap<String, Value> {
     std::fs::read_dir(folder)
         .expect("kubectl ran the script")
         .map(|entry| {
             let text = std::fs::read_to_string(entry.expect("a folder").path()).expect("a file");
             let object: Value = serde_yaml::from_str(&text).expect("kubectl writes YAML");
-            (key_of(&object), (text, object))
+            (key_of(&object), object)
         })
         .collect()
 }
