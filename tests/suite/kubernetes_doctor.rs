@@ -199,6 +199,12 @@ fn doctor_names_the_renderers_that_a_repository_needs() {
         .find(|file| file.is_file());
     std::os::unix::fs::symlink(program.expect("git is there"), bare.path().join("git")).unwrap();
     let without = with(bare.path().to_str().unwrap()).code(2);
+    assert!(
+        without
+            .stdout
+            .contains("can't be rendered, so what its objects need is not known"),
+        "{without}"
+    );
     drop(
         without
             .says("kustomize is not installed")

@@ -68,6 +68,8 @@ struct Wanted {
     objects: Vec<ObjectKey>,
     /// One of them has a probe of its own.
     probed: bool,
+    /// Apps whose objects are not known.
+    unrendered: Vec<String>,
 }
 
 impl Wanted {
@@ -75,19 +77,19 @@ impl Wanted {
         let mut wanted = Self {
             objects: Vec::new(),
             probed: false,
+            unrendered: Vec::new(),
         };
         let Some(here) = here else { return wanted };
         for app in &seat.apps {
             wanted.probed |= app.rules.health.http.is_some();
-            let Ok(inputs) = inputs(context, settings, app, here.source.local_root()) else {
-                continue;
-            };
-            let expanded = expanded(context, settings, &here.snapshot, app, inputs);
-            let desired =
-                expanded.map(|inputs| inputs.and_then(|inputs| here.snapshot.desired(app, &inputs)));
-            if let Ok(Ok(desired)) = desired {
-                let objects = desired.bundle.iter().flat_map(|bundle| &bundle.objects);
-                wanted.objects.extend(objects.map(|object| object.key.clone()));
+            let rendered = inputs(context, settings, app, here.source.local_root())
+                .and_then(|inputs| expanded(context, settings, &here.snapshot, app, inputs));
+            match rendered.map(|inputs| inputs.and_then(|inputs| here.snapshot.desired(app, &inputs))) {
+                Ok(Ok(desired)) => {
+                    let objects = desired.bundle.iter().flat_map(|bundle| &bundle.objects);
+                    wanted.objects.extend(objects.map(|object| object.key.clone()));
+                }
+                _ => wanted.unrendered.push(app.name.to_string()),
             }
         }
         wanted
@@ -166,6 +168,16 @@ async fn look(checks: &mut Checks, settings: &Settings, one: &Cluster, wanted: &
     }
     leases(checks, settings, one, &checkup).await;
     for (seat, wanted) in one.seats.iter().zip(wanted) {
+        if !wanted.unrendered.is_empty() {
+            checks.note(
+                "rights",
+                format!(
+                    "{} can't be rendered, so what its objects need is not known",
+                    wanted.unrendered.join(", ")
+                ),
+                "`driftless validate` tells why",
+            );
+        }
         if let Err(error) = rights(checks, &checkup, &kinds, seat, wanted).await {
             failed(checks, "rights", error);
         }
@@ -288,7 +300,7 @@ async fn rights(
         .collect();
     let hard = lacking.iter().any(|need| need.without.is_none());
     if !hard {
-        checks.good("rights", format!("in `{namespace}`: {}", whom(seat)));
+        checks.good("rights", format!("in `{namespace}`: {}", whom(seat, wanted)));
     }
     for Lack {
         need,
@@ -329,8 +341,9 @@ async fn rights(
 }
 
 /// `all that blog and shop need is allowed`.
-fn whom(seat: &Seat) -> String {
+fn whom(seat: &Seat, wanted: &Wanted) -> String {
     match seat.apps.as_slice() {
+        _ if !wanted.unrendered.is_empty() => "what every app needs is allowed".to_owned(),
         [] => "what every app needs is allowed; what its objects need is seen in its repository".to_owned(),
         [one] => format!("all that {} needs is allowed", one.name),
         [first, second] => format!("all that {} and {} need is allowed", first.name, second.name),
