@@ -139,7 +139,8 @@ pub fn look(scene: &Scene<'_>, pod: &Value, crashes: bool) -> PodStand {
     }
 }
 
-/// Whether the pod's state is not the release's doing: its node is lost, it was evicted, preempted or drained.
+/// Whether the pod's state is not the release's doing: its node is lost, or all are that it could go to; it was evicted,
+/// preempted or drained.
 fn foreign(scene: &Scene<'_>, pod: &Value, over: bool) -> Option<String> {
     let node = fields::text(pod, "/spec/nodeName");
     if !node.is_empty()
@@ -150,6 +151,13 @@ fn foreign(scene: &Scene<'_>, pod: &Value, over: bool) -> Option<String> {
             .and_then(node_down)
     {
         return Some(format!("node {node} {why}"));
+    }
+    if node.is_empty()
+        && let Some(first) = scene.nodes.first()
+        && scene.nodes.iter().all(|one| node_down(one).is_some())
+    {
+        let why = node_down(first).unwrap_or_default();
+        return Some(format!("no node is ready: {} {why}", fields::name(first)));
     }
     let reason = fields::text(pod, "/status/reason");
     let recent =

@@ -224,6 +224,15 @@ fn node_loss_is_not_the_release() {
         judged.stops_clock() && detail(&judged).contains("node n2"),
         "{judged:?}"
     );
+    // A pod that no node can take because all are lost; while one is left, it is the release that finds no room.
+    let mut stage = rollout([1, 1, 0, 0], vec![unscheduled(new_pod("a"), 1)]);
+    for index in 0..stage.nodes.len() {
+        is_failed(&stage.look(700), CauseKind::Unschedulable);
+        stage.nodes[index] = lost(stage.nodes[index].clone());
+    }
+    let judged = stage.look(700);
+    is_progressing(&judged, CauseKind::NodeTrouble);
+    assert!(judged.stops_clock(), "{judged:?}");
 }
 
 #[test]
