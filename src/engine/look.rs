@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::history::{AppState, Hold, StoreError};
+use crate::history::{AppState, Hold, Phase, StoreError};
 use crate::live::LiveError;
 use crate::live::world::{Ask, ImageAsk, Inventory, Lookup, Observed};
 use crate::names::{Digest, ServiceName};
@@ -60,10 +60,14 @@ pub async fn look(turn: &Turn, world: &World) -> Result<Look, LookError> {
     let state = world.history.state(&turn.key)?;
     let effective = effective(turn, world, &state);
     let pinned = pins(&turn.desired, effective.as_ref());
-    let left = effective
-        .as_ref()
-        .filter(|record| record.content != turn.desired.content);
-    let (observed, inventory) = observe(turn, world, &turn.desired, &pinned, Way::From(left)).await?;
+    let way = match &effective {
+        Some(record) if record.content == turn.desired.content => Way::Nowhere,
+        other => Way::On {
+            left: other.as_ref(),
+            failed: state.phase == Phase::Frozen,
+        },
+    };
+    let (observed, inventory) = observe(turn, world, &turn.desired, &pinned, way).await?;
     let git = plan_for(
         turn,
         world,
@@ -97,7 +101,7 @@ pub async fn look_at_release(
     let desired = desired_of(record);
     let way = match roll_back_from {
         Some(_) => Way::Back,
-        None => Way::From(None),
+        None => Way::Nowhere,
     };
     let (observed, inventory) = observe(turn, world, &desired, &record.images, way).await?;
     let plan = plan_for(
@@ -133,8 +137,11 @@ fn effective(turn: &Turn, world: &World, state: &AppState) -> Option<Record> {
 /// Which way an app goes.
 #[derive(Clone, Copy)]
 pub(super) enum Way<'a> {
-    /// On, or nowhere: the release that is left by it, if another one is.
-    From(Option<&'a Record>),
+    /// On to what Git wants, from the release that is left by it, if there is one; `failed`: what is there now is one that
+    /// failed and was left as it is.
+    On { left: Option<&'a Record>, failed: bool },
+    /// Nowhere: what is there is what is wanted.
+    Nowhere,
     /// Back to a stored release, after a failure.
     Back,
 }

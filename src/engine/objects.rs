@@ -11,7 +11,7 @@ use crate::apply::Applied;
 use crate::clock::Timestamp;
 use crate::gate::ApprovedPlan;
 use crate::health::Verdict;
-use crate::health::kubernetes::{Rules, restart_counts, stuck_pod};
+use crate::health::kubernetes::{Rules, StuckPod, failing_pod, restart_counts, stuck_pod};
 use crate::history::AppState;
 use crate::journal::Fact;
 use crate::live::kubernetes::fields;
@@ -73,15 +73,17 @@ pub(super) async fn observe(
         bundle,
         owned: &inventory.objects,
         back: match way {
-            Way::From(effective) => effective.and_then(|record| record.snapshot.bundle.as_ref()),
-            Way::Back => None,
+            Way::On { left, .. } => left.and_then(|record| record.snapshot.bundle.as_ref()),
+            Way::Back | Way::Nowhere => None,
         },
         leave: &leave,
         now: world.clock.now(),
     };
     let mut cluster = turn.target.cluster()?.observe(&ask).await?;
-    if matches!(way, Way::Back) {
-        cluster.stuck = stuck(turn, &cluster).await?;
+    match way {
+        Way::Back | Way::On { failed: true, .. } => cluster.stuck = stuck(turn, &cluster, stuck_pod).await?,
+        Way::On { failed: false, .. } => cluster.stuck = stuck(turn, &cluster, failing_pod).await?,
+        Way::Nowhere => {}
     }
     if inventory.rebuilt {
         inventory.objects = rebuild(&cluster);
@@ -105,8 +107,12 @@ pub(super) async fn observe(
     Ok((observed, inventory))
 }
 
-/// Pods that would keep a StatefulSet from going back.
-async fn stuck(turn: &Turn, cluster: &Cluster) -> Result<BTreeMap<ObjectKey, (String, String)>, LookError> {
+/// Pods that would keep a StatefulSet from going to another template.
+async fn stuck(
+    turn: &Turn,
+    cluster: &Cluster,
+    find: fn(&serde_json::Value, &[serde_json::Value]) -> Option<StuckPod>,
+) -> Result<BTreeMap<ObjectKey, (String, String)>, LookError> {
     let sets: Vec<ObjectKey> = cluster
         .wanted
         .iter()
@@ -121,7 +127,7 @@ async fn stuck(turn: &Turn, cluster: &Cluster) -> Result<BTreeMap<ObjectKey, (St
         .objects
         .iter()
         .filter_map(|(key, set)| {
-            let pod = stuck_pod(set.as_ref()?, &around.pods)?;
+            let pod = find(set.as_ref()?, &around.pods)?;
             Some((key.clone(), (pod.name, pod.uid)))
         })
         .collect())

@@ -18,6 +18,40 @@ fn ordered(image: &str) -> String {
     )
 }
 
+/// Nor of one whose first pod never came up, on the way to a fix.
+#[test]
+fn an_ordered_set_is_fixed_past_a_stuck_pod() {
+    let scene = KubeScene::new("ordered-fix", &ordered("web:crash"));
+    drop(scene.apply().code(8));
+    scene.commit(&ordered("web:1"));
+    drop(scene.apply().success());
+    let pods = scene.space.list("v1/pods");
+    let images: Vec<&str> = pods
+        .iter()
+        .filter_map(|pod| pod["spec"]["containers"][0]["image"].as_str())
+        .collect();
+    assert_eq!(images, ["web:1", "web:1"]);
+    // Also from a pod that no node takes.
+    let nowhere = ordered("web:2").replace(
+        "      containers:",
+        "      nodeSelector: { there: is-none }\n      containers:",
+    );
+    let rules = |health: &str| {
+        let app = &scene.app;
+        let text = format!(
+            "apps:\n  {app}: {{ path: apps/{app}, target: here, rollback: notify, health: {{ bake: 1s{health} }} }}\n"
+        );
+        scene.repo.write("driftless.yaml", text);
+    };
+    rules(", timeout: 5s");
+    scene.commit(&nowhere);
+    drop(scene.apply().code(8));
+    rules("");
+    scene.commit(&ordered("web:2"));
+    drop(scene.apply().success());
+    assert_eq!(scene.story().0.phase, Phase::Synced);
+}
+
 fn migration(annotations: &str) -> String {
     format!(
         "apiVersion: batch/v1\nkind: Job\nmetadata:\n  name: migrate\n  annotations: {{ driftless.dev/wave: \"-1\", {annotations} }}\nspec:\n  backoffLimit: 0\n  \

@@ -36,7 +36,7 @@ use serde_json::Value;
 pub use needs::{Needs, needs};
 pub use pods::restart_counts;
 pub use probes::{startup_budget, time_to_verdict};
-pub use workloads::{StuckPod, stuck_pod};
+pub use workloads::{StuckPod, failing_pod, stuck_pod};
 
 use super::{Cause, CauseKind, Class, Verdict};
 use crate::clock::Timestamp;

@@ -66,6 +66,27 @@ pub fn restart_counts(pods: &[Value]) -> BTreeMap<String, u64> {
     counts
 }
 
+/// Whether a pod that is not ready won't become so by itself: it has no node, or a container of it can't be started, or has
+/// crashed twice.
+pub fn is_hopeless(pod: &Value) -> bool {
+    let unscheduled = fields::condition(pod, "PodScheduled").is_some_and(|scheduled| scheduled.denied());
+    unscheduled
+        || statuses(pod).any(|status| {
+            let cant_start = matches!(
+                fields::text(status.value, "/state/waiting/reason"),
+                "CrashLoopBackOff"
+                    | "ImagePullBackOff"
+                    | "ErrImagePull"
+                    | "ErrImageNeverPull"
+                    | "InvalidImageName"
+                    | "CreateContainerConfigError"
+                    | "CreateContainerError"
+                    | "RunContainerError"
+            );
+            cant_start || restarts(status.value) >= 2
+        })
+}
+
 fn count_key(pod: &Value, container: &str) -> String {
     format!("{}/{container}", fields::uid(pod))
 }

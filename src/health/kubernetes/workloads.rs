@@ -392,6 +392,27 @@ pub struct StuckPod {
 /// revision and not ready. Kubernetes waits for it before it replaces it, so it must be deleted by hand once the controller
 /// has observed the template that was put back (kubernetes#67250). Asked before that.
 pub fn stuck_pod(set: &Value, pods: &[Value]) -> Option<StuckPod> {
+    waited_for(set, pods).map(stuck)
+}
+
+/// The same on the way to another template, where only a pod counts that has no hope of becoming ready: it has no node, or one
+/// of its containers can't be started or keeps crashing. One that is merely slow, such as a database that recovers, is left to
+/// Kubernetes.
+pub fn failing_pod(set: &Value, pods: &[Value]) -> Option<StuckPod> {
+    waited_for(set, pods)
+        .filter(|pod| pods::is_hopeless(pod))
+        .map(stuck)
+}
+
+fn stuck(pod: &Value) -> StuckPod {
+    StuckPod {
+        namespace: fields::namespace(pod).to_owned(),
+        name: fields::name(pod).to_owned(),
+        uid: fields::uid(pod).to_owned(),
+    }
+}
+
+fn waited_for<'p>(set: &Value, pods: &'p [Value]) -> Option<&'p Value> {
     let ordered = matches!(
         fields::text(set, "/spec/podManagementPolicy"),
         "" | "OrderedReady"
@@ -418,11 +439,6 @@ pub fn stuck_pod(set: &Value, pods: &[Value]) -> Option<StuckPod> {
                 && !pods::ready(pod)
         })
         .max_by_key(|pod| ordinal(pod))
-        .map(|pod| StuckPod {
-            namespace: fields::namespace(pod).to_owned(),
-            name: fields::name(pod).to_owned(),
-            uid: fields::uid(pod).to_owned(),
-        })
 }
 
 /// The hash of a DaemonSet's present template: its newest ControllerRevision, or what the pods made last carry.

@@ -322,8 +322,19 @@ fn present(
     update.notes.extend(left);
     update.fields = fields;
     update.steps = steps(key, wanted, live);
-    if let Some((name, uid)) = scene.observed.stuck.get(key).filter(|_| scene.rolling_back()) {
-        // An ordered set never replaces a pod that is not ready: with the template back, that pod has to go by hand. Not before
+    let another_template = || {
+        update
+            .fields
+            .iter()
+            .any(|field| field.field.starts_with("spec.template"))
+    };
+    if let Some((name, uid)) = scene
+        .observed
+        .stuck
+        .get(key)
+        .filter(|_| scene.rolling_back() || another_template())
+    {
+        // An ordered set never replaces a pod that is not ready: with the new template, that pod has to go by hand. Not before
         // the controller knows the template, or it would make the same pod again.
         update.steps.push(Step::Await(Await {
             condition: Condition::ObjectObserved { key: key.clone() },

@@ -374,6 +374,18 @@ fn the_stuck_pod_is_the_one_that_ordered_ready_waits_for() {
         stuck_pod(&set, &pods).map(|pod| (pod.name, pod.uid)),
         Some(("db-2".into(), "db-2-uid".into()))
     );
+    // On the way on it is taken away only where it has no hope.
+    assert!(failing_pod(&set, &pods).is_some());
+    let mut slow = pods.clone();
+    slow[2] = with_state(
+        set_pod("db-2", &newest),
+        json!({"running": {"startedAt": after(2)}}),
+        exit(1, "Error", 2),
+        1,
+    );
+    assert!(stuck_pod(&set, &slow).is_some() && failing_pod(&set, &slow).is_none());
+    slow[2] = unscheduled(set_pod("db-2", &newest), 1);
+    assert!(failing_pod(&set, &slow).is_some());
     // Pods of the revision before are none of its business.
     assert_eq!(stuck_pod(&set, &pods[..2]), None);
     let mut parallel = set.clone();
