@@ -29,6 +29,7 @@ mod laws_kubernetes_access;
 mod laws_kubernetes_admission;
 mod laws_kubernetes_cluster;
 mod laws_kubernetes_edges;
+mod laws_kubernetes_verify;
 mod laws_kubernetes_watch;
 mod laws_kubernetes_kill;
 mod laws_kubernetes_loop;
