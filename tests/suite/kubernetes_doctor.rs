@@ -119,7 +119,7 @@ fn doctor_names_each_missing_right_and_granting_them_is_enough() {
     // And nothing that a release does is refused.
     drop(scene.apply().success());
     scene.commit(&web("web:crash", ""));
-    drop(scene.apply().code(7).says("boom"));
+    drop(scene.apply().code(7).says(scene.crash()));
     drop(scene.run(&["logs", &scene.app]).success());
     drop(scene.run(&["down", &scene.app, "--yes"]).success());
 }

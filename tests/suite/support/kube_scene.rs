@@ -133,6 +133,15 @@ impl<'c> KubeScene<'c> {
         (state, store.releases(key, 100).expect("the store can be read"))
     }
 
+    /// What is said of a crash of `web:crash`: its last output, or, where pods are scripted and print nothing, its exit code.
+    pub fn crash(&self) -> &'static str {
+        if self.space.cluster().has_node() {
+            "boom"
+        } else {
+            "exit code 3"
+        }
+    }
+
     /// The value of a ConfigMap's one key; `None` when there is no such ConfigMap.
     pub fn value(&self, name: &str) -> Option<String> {
         let map = self.space.get(&format!("v1/configmaps/{name}"))?;
