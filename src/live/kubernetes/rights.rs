@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::kinds::{Kinds, Resource};
+use super::surroundings::WORKLOADS;
 use crate::names::ObjectKey;
 
 /// One thing that an account may do, as RBAC names it.
@@ -38,18 +39,6 @@ pub struct Need {
     /// What is lost without it; `None`: everything.
     pub without: Option<&'static str>,
 }
-
-/// Kinds whose health is that of their pods.
-const WORKLOADS: &[&str] = &[
-    "Deployment",
-    "ReplicaSet",
-    "StatefulSet",
-    "DaemonSet",
-    "Job",
-    "CronJob",
-    "Pod",
-    "ReplicationController",
-];
 
 const SLOW: &str = "`serve` reads each object with every look";
 const BLIND: &str = "health is judged by the objects' own status alone, later";

@@ -16,7 +16,7 @@ use crate::names::ObjectKey;
 const AT_ONCE: usize = 16;
 
 /// Kinds whose health is that of their pods.
-const WORKLOADS: &[&str] = &[
+pub(super) const WORKLOADS: &[&str] = &[
     "Deployment",
     "ReplicaSet",
     "StatefulSet",
@@ -170,7 +170,18 @@ async fn lists(
         list(api, path, kind)
     }))
     .await?;
-    Ok(found.into_iter().flatten().collect())
+    Ok(once(found.into_iter().flatten()))
+}
+
+/// Each object once: the selectors of two workloads may fit the same pod, which would count twice.
+fn once(found: impl Iterator<Item = Value>) -> Vec<Value> {
+    let mut seen = BTreeSet::new();
+    found
+        .filter(|object| {
+            let uid = object.pointer("/metadata/uid").and_then(Value::as_str);
+            uid.is_none_or(|uid| seen.insert(uid.to_owned()))
+        })
+        .collect()
 }
 
 /// All items below `path`; none where it may not be read.
@@ -203,6 +214,13 @@ mod tests {
             ObjectKey::new("apps", kind, Some("shop"), name),
             Some(json!({ "kind": kind, "spec": { "selector": selector } })),
         )
+    }
+
+    #[test]
+    fn a_pod_that_two_selectors_fit_counts_once() {
+        let pod = |uid: &str| json!({ "metadata": { "uid": uid } });
+        let found = once([pod("canary"), pod("web"), pod("canary")].into_iter());
+        assert_eq!(found, [pod("canary"), pod("web")]);
     }
 
     #[test]
